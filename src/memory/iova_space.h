@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * IOVA space: which device addresses are taken, and the table that translates where guest memory
+ * cannot be mapped at IOVA = GPA (device range too small or with holes).
+ *
+ * Thread: changed on the control thread; vdt_iova_table_* lookups on the data threads against an
+ * immutable table.
+ */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct vdt_iova_space;
+
+/* [@first, @last] inclusive, as VHOST_VDPA_GET_IOVA_RANGE tells it. */
+struct vdt_iova_space *vdt_iova_space_new(uint64_t first, uint64_t last);
+void vdt_iova_space_free(struct vdt_iova_space *space);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct vdt_iova_space, vdt_iova_space_free)
+
+/* Take exactly [@start, @start + @len). False with @error when outside or taken. */
+bool vdt_iova_space_reserve(struct vdt_iova_space *space, uint64_t start, uint64_t len, GError **error);
+/* Take @len bytes at a multiple of @align: from the top down or from the bottom up. */
+bool vdt_iova_space_alloc(struct vdt_iova_space *space, uint64_t len, uint64_t align, bool from_top,
+                          uint64_t *ret_start, GError **error);
+/* Give back exactly what reserve() or alloc() took. False if that was never taken. */
+bool vdt_iova_space_release(struct vdt_iova_space *space, uint64_t start, uint64_t len);
+bool vdt_iova_space_overlaps(const struct vdt_iova_space *space, uint64_t start, uint64_t len);
+
+/* A translation for a set of stretches, each contiguous on both sides. */
+struct vdt_iova_stretch {
+    uint64_t from, to, len;
+};
+
+struct vdt_iova_table;
+
+/* Stretches need not be sorted; @from ranges must not overlap. One look-up costs a few ns at any
+ * count (2 MiB direct table, sorted array below it). */
+struct vdt_iova_table *vdt_iova_table_new(const struct vdt_iova_stretch *stretches, unsigned count);
+void vdt_iova_table_free(struct vdt_iova_table *table);
+/* False when [@from, @from + @len) is not contiguous on the other side. */
+bool vdt_iova_table_lookup(const struct vdt_iova_table *table, uint64_t from, uint64_t len,
+                           uint64_t *ret_to);
