@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/auto.h"
 #include "virtio/net_state.h"
 #include "virtio/ring.h"
 
@@ -100,7 +101,7 @@ struct vdt_device {
  */
 struct vdt_device *vdt_device_open(const char *spec, GError **error);
 void vdt_device_close(struct vdt_device *dev); /* accepts NULL; resets first */
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct vdt_device, vdt_device_close)
+VDT_DEFINE_AUTO(device, vdt_device_close)
 
 /* Thin calls through the table, with one place for what is missing: a NULL op answers
  * VDT_ERROR_UNSUPPORTED with the device's name and the call's. */

@@ -16,6 +16,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/auto.h"
+
 #define VDT_REGIONS_MAX 512u
 
 struct vdt_guest_map;
@@ -38,7 +40,7 @@ struct vdt_region {
 struct vdt_guest_map *vdt_guest_map_new(void); /* no region, generation 0 */
 struct vdt_guest_map *vdt_guest_map_ref(struct vdt_guest_map *map);
 void vdt_guest_map_unref(struct vdt_guest_map *map); /* accepts NULL */
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct vdt_guest_map, vdt_guest_map_unref)
+VDT_DEFINE_AUTO(guest_map, vdt_guest_map_unref)
 
 /*
  * A new generation: a whole table, one region more, one less. NULL with @error (VDT_ERROR_INVALID:

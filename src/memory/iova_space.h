@@ -12,12 +12,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/auto.h"
+
 struct vdt_iova_space;
 
 /* [@first, @last] inclusive, as VHOST_VDPA_GET_IOVA_RANGE tells it. */
 struct vdt_iova_space *vdt_iova_space_new(uint64_t first, uint64_t last);
 void vdt_iova_space_free(struct vdt_iova_space *space);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct vdt_iova_space, vdt_iova_space_free)
+VDT_DEFINE_AUTO(iova_space, vdt_iova_space_free)
 
 /* Take exactly [@start, @start + @len). False with @error when outside or taken. */
 bool vdt_iova_space_reserve(struct vdt_iova_space *space, uint64_t start, uint64_t len, GError **error);
