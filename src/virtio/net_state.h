@@ -73,7 +73,7 @@ struct vdt_net_state {
 
 void vdt_net_state_init(struct vdt_net_state *state); /* nothing set, 1 pair */
 
-/* Field by field, only what is set; unordered MAC tables count as equal. */
+/* Field by field, only what is set (@announce always). MAC tables are compared as sets. */
 bool vdt_net_state_equal(const struct vdt_net_state *a, const struct vdt_net_state *b);
 
 /* One line for each difference ("vlans: 5 only in A"), empty when equal. Caller frees (GPtrArray of
