@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Device CVQ: the control queue of the device, driven by us. Its ring and its two buffers are mapped
+ * once for the device's life; commands are packed into them, many in flight at a time. Waiting is
+ * by the call eventfd and a deadline, never a spin. Each ack byte is preset to VIRTIO_NET_ERR.
+ *
+ * Thread: control.
+ */
+#pragma once
+
+#include <glib.h>
+
+#include "control/command.h"
+#include "virtio/device_ring.h"
+
+struct vdt_device_cvq;
+
+/* Memory and descriptors, all borrowed from the shadow device and zeroed by it. */
+struct vdt_device_cvq_config {
+    struct vdt_ring_format format; /* as negotiated with the device; num >= 2 */
+    struct vdt_ring_mem mem;
+    uint8_t *out; /* device-readable */
+    uint64_t out_iova;
+    uint32_t out_size; /* >= VDT_COMMAND_MAX */
+    uint8_t *in; /* device-writable */
+    uint64_t in_iova;
+    uint32_t in_size;
+    int kick_fd;     /* we signal */
+    int call_fd;     /* the device signals */
+    const char *device_name; /* for messages */
+};
+
+enum { VDT_ACK_OK = 0, VDT_ACK_ERR = 1 };
+
+/* What became of one command. @reply is borrowed until the next post. */
+struct vdt_command_result {
+    uint8_t ack;
+    const uint8_t *reply; /* result bytes before the ack, clamped to what was asked for */
+    uint32_t reply_len;
+    bool over_reported; /* the device claimed more bytes than it was given room for */
+    int64_t us;
+};
+
+struct vdt_device_cvq *vdt_device_cvq_new(const struct vdt_device_cvq_config *config);
+void vdt_device_cvq_free(struct vdt_device_cvq *cvq); /* accepts NULL */
+
+/* One command, answered later: @done is called from @context's loop, once, with the result or with
+ * an error (deadline: the queue is broken from then on and takes no more commands). One at a time;
+ * false with @error when one is pending or the queue is broken. */
+typedef void (*vdt_command_done)(void *ctx, const struct vdt_command_result *result, const GError *error);
+bool vdt_device_cvq_post(struct vdt_device_cvq *cvq, const struct vdt_command *command, uint32_t reply_max,
+                         unsigned deadline_ms, GMainContext *context, vdt_command_done done, void *ctx,
+                         GError **error);
+
+/* Many commands back to back, as many in flight as ring and buffers hold; blocks up to @deadline_ms
+ * without progress. @each (may be NULL) hears of every answer in order; a false return stops. False with @error on a
+ * broken queue or deadline; an ack other than OK is @each's business. */
+typedef bool (*vdt_command_each)(void *ctx, unsigned index, const struct vdt_command *command,
+                                 const struct vdt_command_result *result);
+bool vdt_device_cvq_run(struct vdt_device_cvq *cvq, const struct vdt_command *commands, unsigned count,
+                        unsigned deadline_ms, vdt_command_each each, void *ctx, GError **error);
+
+bool vdt_device_cvq_idle(const struct vdt_device_cvq *cvq);
+/* The reason why the queue takes no more commands, NULL while it does. */
+const char *vdt_device_cvq_broken(const struct vdt_device_cvq *cvq);

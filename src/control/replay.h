@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Replay: bring a fresh device to a net state, command by command, every ack by name.
+ *
+ * Commands go in the canonical order of the table, as many in flight as the device's queue holds.
+ * Explicit values always: a "fresh" device is not always at its defaults. Thread: control, blocks.
+ */
+#pragma once
+
+#include "control/device_cvq.h"
+
+struct vdt_replay_step {
+    char *text; /* vdt_command_describe() */
+    uint8_t ack;
+    int64_t us; /* since the replay began */
+};
+
+struct vdt_replay_report {
+    GPtrArray *steps; /* struct vdt_replay_step *, NULL unless asked for with @keep_steps */
+    bool keep_steps;
+    unsigned commands; /* posted */
+    unsigned acked;    /* answered OK */
+    int64_t us;        /* the whole of it */
+};
+
+void vdt_replay_report_clear(struct vdt_replay_report *report);
+
+/* How many commands replay would send; for progress and admission. */
+unsigned vdt_replay_count(const struct vdt_net_state *state, uint64_t features);
+
+/*
+ * @features: negotiated with the device. False with @error ("replaying command 17 of 120
+ * (VLAN_ADD 100) onto sim:... : the device answered ERR"), VDT_ERROR_REFUSED for a NAK; then the
+ * device must not be started. Commands in flight behind a refused one may have taken effect.
+ */
+bool vdt_replay(const struct vdt_net_state *state, uint64_t features, struct vdt_device_cvq *cvq,
+                unsigned deadline_ms, struct vdt_replay_report *report, GError **error);

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Snapshot: everything a fresh device needs to go on where another one stopped, as plain data.
+ *
+ * A decoded snapshot is untrusted until vdt_snapshot_validate(), whole, before any device is
+ * touched. Encoded form: docs/state-format.md. Units: positions as in virtio/ring.h, times in
+ * microseconds since the epoch.
+ */
+#pragma once
+
+#include <glib.h>
+#include <json-glib/json-glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/auto.h"
+#include "device/device.h"
+#include "virtio/chain.h"
+#include "virtio/net_state.h"
+
+#define VDT_SNAPSHOT_FORMAT 1u
+#define VDT_SNAPSHOT_BYTES_MAX (8u << 20) /* an encoded snapshot longer than this is refused unread */
+
+/* One request that the device had and did not finish. */
+struct vdt_snapshot_request {
+    uint16_t id;    /* split: head; packed: the guest's buffer id */
+    uint16_t slots; /* ring descriptors it takes */
+    uint32_t segs;  /* packed only: descriptors carried, first of them at @seg of the ring's array */
+    uint32_t seg;
+};
+
+struct vdt_snapshot_ring {
+    uint16_t num;
+    bool started, enabled;
+    bool exact;       /* the in-flight list is known, not guessed from the ring */
+    struct vdt_ring_pos pos;
+    uint32_t request_count; /* in fetch order */
+    struct vdt_snapshot_request *requests; /* owned */
+    uint32_t seg_count;
+    struct vdt_seg *segs; /* owned; guest physical addresses; packed only */
+};
+
+struct vdt_snapshot {
+    bool live;  /* taken of a running guest: control state exact, rings informational */
+    uint64_t must_understand; /* bits of the format that a reader has to know */
+
+    /* identity */
+    uint32_t device_id;
+    char *name;         /* owned: of the tracker */
+    char *device;       /* owned: source device as the user named it */
+    char *driver;       /* owned */
+    char *uuid;         /* owned, "" if unknown: of the domain */
+    char *tool_version; /* owned */
+    int64_t created_us;
+
+    /* features */
+    uint64_t device_features;     /* the source device offered */
+    uint64_t offered_features;    /* we offered to the frontend */
+    uint64_t guest_features;      /* acked by the frontend */
+    uint64_t negotiated_features; /* with the source device */
+    uint64_t protocol_features;   /* vhost-user */
+
+    uint8_t config[VDT_CONFIG_MAX]; /* config space as the guest sees it */
+    uint32_t config_len;
+
+    bool packed;
+    uint32_t ring_count; /* by the guest's index, control queue included where it has one */
+    struct vdt_snapshot_ring rings[VDT_RINGS_MAX];
+    int32_t cvq_index; /* the guest's, -1 without */
+
+    struct vdt_net_state net;
+    char *unmigratable; /* owned, NULL if it can be carried */
+    bool resubmitted_rx_window; /* stop by reset: received frames may be lost in the window */
+};
+
+struct vdt_snapshot *vdt_snapshot_new(void);
+void vdt_snapshot_free(struct vdt_snapshot *snapshot); /* accepts NULL */
+VDT_DEFINE_AUTO(snapshot, vdt_snapshot_free)
+
+/* encode.c, decode.c: framed protobuf (magic, format version, length, XXH3 checksum). Canonical:
+ * equal snapshots give equal bytes. decode refuses whole: VDT_ERROR_INVALID says what and where. */
+GBytes *vdt_snapshot_encode(const struct vdt_snapshot *snapshot, GError **error);
+struct vdt_snapshot *vdt_snapshot_decode(const uint8_t *bytes, size_t len, GError **error);
+
+/* validate.c: every count, range, relation; after it the snapshot may be shown and used. decode
+ * calls it. */
+bool vdt_snapshot_validate(const struct vdt_snapshot *snapshot, GError **error);
+
+/* file.c: path or "-" (stdin, stdout). Write is atomic: temporary file, fsync, rename, directory
+ * fsync. Read is capped and refuses what is not a regular file (a pipe given as "-" is fine). */
+bool vdt_snapshot_save(const struct vdt_snapshot *snapshot, const char *path, GError **error);
+struct vdt_snapshot *vdt_snapshot_load(const char *path, GError **error);
+
+/* show.c: text for people, JSON for scripts (keys: docs/state-format.md). */
+char *vdt_snapshot_to_text(const struct vdt_snapshot *snapshot);
+JsonNode *vdt_snapshot_to_json(const struct vdt_snapshot *snapshot);
+/* The "control" object alone, also for status and the device's own state. */
+JsonNode *vdt_net_state_to_json(const struct vdt_net_state *state);
+
+/* diff.c: one line a difference, field by field; empty when equal. GPtrArray of char *. */
+GPtrArray *vdt_snapshot_diff(const struct vdt_snapshot *a, const struct vdt_snapshot *b);
+
+/* compat.c: every reason why a device cannot take this state; empty when it can. GPtrArray of
+ * char *. @config is the target's config space. */
+GPtrArray *vdt_snapshot_compat(const struct vdt_snapshot *snapshot, const struct vdt_device_info *target,
+                               const uint8_t *config, uint32_t config_len);
