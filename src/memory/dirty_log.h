@@ -11,6 +11,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct vdt_sigbus_guard;
+
 #define VDT_LOG_PAGE 4096u
 
 struct vdt_dirty_log {
@@ -19,13 +21,17 @@ struct vdt_dirty_log {
     uint64_t dropped; /* pages asked for past the end; a fault of the guest or VMM (atomic) */
     void *map;        /* owned: what to unmap */
     uint64_t map_len;
+    struct vdt_sigbus_guard *guard; /* owned: the VMM may shorten its file */
 };
 
-/* Map [@offset, @offset + @size) of @fd (borrowed). False with @error: wrap, misaligned size or offset, file too small,
- * fewer bits than @guest_end needs (refused before logging starts). */
+/* Map [@offset, @offset + @size) of @fd (borrowed). False with @error: wrap, misaligned size or
+ * offset, file too small, fewer bits than @guest_end needs (refused before logging starts). */
 bool vdt_dirty_log_init(struct vdt_dirty_log *log, int fd, uint64_t offset, uint64_t size,
                         uint64_t guest_end, GError **error);
 void vdt_dirty_log_clear(struct vdt_dirty_log *log);
+
+/* The VMM has shortened the file under us: bits set since then may have reached nobody. */
+bool vdt_dirty_log_truncated(const struct vdt_dirty_log *log);
 
 /*
  * Mark [@gpa, @gpa + @len) dirty. Whole words at once, a locked OR only where a bit is still clear.

@@ -55,7 +55,8 @@ struct vdt_guest_map *vdt_guest_map_without(const struct vdt_guest_map *map, uin
                                             uint64_t size, uint64_t frontend, GError **error);
 
 unsigned vdt_guest_map_count(const struct vdt_guest_map *map);
-const struct vdt_region *vdt_guest_map_region(const struct vdt_guest_map *map, unsigned i); /* by GPA */
+const struct vdt_region *vdt_guest_map_region(const struct vdt_guest_map *map,
+                                              unsigned i); /* by GPA */
 uint64_t vdt_guest_map_generation(const struct vdt_guest_map *map);
 uint64_t vdt_guest_map_end(const struct vdt_guest_map *map); /* highest GPA + 1; 0 when empty */
 
@@ -67,12 +68,14 @@ bool vdt_guest_map_frontend_to_gpa(const struct vdt_guest_map *map, uint64_t add
                                    uint64_t *ret_gpa);
 
 /* Is every byte of [@gpa, @gpa + @len) guest memory, adjacent regions counted as one? The data
- * path asks this for each descriptor: a few ns at any number of regions. @len 0: @gpa is ignored. */
+ * path asks this for each descriptor: a few ns at any number of regions. @len 0: @gpa is ignored.
+ */
 bool vdt_guest_map_covers(const struct vdt_guest_map *map, uint64_t gpa, uint64_t len);
 
 /* Copies that may cross adjacent regions. False (nothing promised about @buf) where unmapped. */
 bool vdt_guest_map_read(const struct vdt_guest_map *map, uint64_t gpa, void *buf, uint64_t len);
-bool vdt_guest_map_write(const struct vdt_guest_map *map, uint64_t gpa, const void *buf, uint64_t len);
+bool vdt_guest_map_write(const struct vdt_guest_map *map, uint64_t gpa, const void *buf,
+                         uint64_t len);
 
 /* True once a peer has shortened a file under one of the regions. */
 bool vdt_guest_map_truncated(const struct vdt_guest_map *map);

@@ -16,13 +16,15 @@
 
 struct vdt_iova_space;
 
-/* [@first, @last] inclusive, as VHOST_VDPA_GET_IOVA_RANGE tells it. */
+/* [@first, @last] inclusive, as VHOST_VDPA_GET_IOVA_RANGE tells it. An inverted range has no room.
+ */
 struct vdt_iova_space *vdt_iova_space_new(uint64_t first, uint64_t last);
 void vdt_iova_space_free(struct vdt_iova_space *space);
 VDT_DEFINE_AUTO(iova_space, vdt_iova_space_free)
 
 /* Take exactly [@start, @start + @len). False with @error when outside or taken. */
-bool vdt_iova_space_reserve(struct vdt_iova_space *space, uint64_t start, uint64_t len, GError **error);
+bool vdt_iova_space_reserve(struct vdt_iova_space *space, uint64_t start, uint64_t len,
+                            GError **error);
 /* Take @len bytes at a multiple of @align: from the top down or from the bottom up. */
 bool vdt_iova_space_alloc(struct vdt_iova_space *space, uint64_t len, uint64_t align, bool from_top,
                           uint64_t *ret_start, GError **error);
@@ -37,10 +39,12 @@ struct vdt_iova_stretch {
 
 struct vdt_iova_table;
 
-/* Stretches need not be sorted; @from ranges must not overlap. One look-up costs a few ns at any
- * count (2 MiB direct table, sorted array below it). */
+/* Stretches need not be sorted; those of no length count for nothing. NULL when @from ranges
+ * overlap or a range wraps. One look-up costs a few ns at any count (see memory/span_table.h). */
 struct vdt_iova_table *vdt_iova_table_new(const struct vdt_iova_stretch *stretches, unsigned count);
 void vdt_iova_table_free(struct vdt_iova_table *table);
-/* False when [@from, @from + @len) is not contiguous on the other side. */
+VDT_DEFINE_AUTO(iova_table, vdt_iova_table_free)
+/* False when [@from, @from + @len) is not contiguous on the other side; stretches that continue
+ * each other on both sides count as one. @len 0 is never found. */
 bool vdt_iova_table_lookup(const struct vdt_iova_table *table, uint64_t from, uint64_t len,
                            uint64_t *ret_to);
