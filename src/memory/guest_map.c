@@ -386,8 +386,10 @@ vdt_guest_map_read(const struct vdt_guest_map *map, uint64_t gpa, void *buf, uin
 
     if (!vdt_guest_map_covers(map, gpa, len))
         return false;
-    for (; len > 0; gpa += part, to += part, len -= part)
-        memcpy(to, part_at(map, gpa, len, &part), part);
+    for (; len > 0; gpa += part, to += part, len -= part) {
+        const uint8_t *host = part_at(map, gpa, len, &part);
+        memcpy(to, host, part);
+    }
     return true;
 }
 
@@ -399,8 +401,10 @@ vdt_guest_map_write(const struct vdt_guest_map *map, uint64_t gpa, const void *b
 
     if (!vdt_guest_map_covers(map, gpa, len))
         return false;
-    for (; len > 0; gpa += part, from += part, len -= part)
-        memcpy(part_at(map, gpa, len, &part), from, part);
+    for (; len > 0; gpa += part, from += part, len -= part) {
+        uint8_t *host = part_at(map, gpa, len, &part);
+        memcpy(host, from, part);
+    }
     return true;
 }
 

@@ -99,13 +99,14 @@ install(void)
 struct vdt_sigbus_guard *
 vdt_sigbus_guard_add(void *addr, size_t len, size_t page, GError **error)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&lock);
     unsigned i;
 
+    g_mutex_lock(&lock);
     install();
     for (i = 0; i < VDT_GUARDS_MAX && guards[i].start; i++)
         ;
     if (i == VDT_GUARDS_MAX) {
+        g_mutex_unlock(&lock);
         g_set_error(error, VDT_ERROR, VDT_ERROR_FAILED,
                     "cannot guard one more mapping against a peer that shortens its file: %u are "
                     "guarded already, so it stays unmapped",
@@ -118,6 +119,7 @@ vdt_sigbus_guard_add(void *addr, size_t len, size_t page, GError **error)
     __atomic_store_n(&guards[i].start, (uintptr_t) addr, __ATOMIC_RELEASE);
     if (i >= guards_end)
         __atomic_store_n(&guards_end, i + 1, __ATOMIC_RELEASE);
+    g_mutex_unlock(&lock);
     return &guards[i];
 }
 
@@ -126,8 +128,9 @@ vdt_sigbus_guard_remove(struct vdt_sigbus_guard *guard)
 {
     if (!guard)
         return;
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&lock);
+    g_mutex_lock(&lock);
     __atomic_store_n(&guard->start, 0, __ATOMIC_RELEASE);
+    g_mutex_unlock(&lock);
 }
 
 bool
