@@ -7,7 +7,8 @@
  * from ring memory.
  *
  * Split posts at the indices that the chain names (the relay's same-index rule: guest descriptor i
- * becomes shadow descriptor i); a caller with no such indices takes them from vdt_device_ring_lay().
+ * becomes shadow descriptor i); a caller with no such indices takes them from
+ * vdt_device_ring_lay().
  *
  * Thread: one owner at a time. No allocation, no lock, no log outside init/clear.
  */
@@ -22,9 +23,9 @@ enum vdt_reap {
 };
 
 struct vdt_used {
-    uint16_t id;    /* as posted */
-    uint32_t len;   /* bytes the device says it wrote, <= writable */
-    bool whole;     /* skipped by an in-order batch: @len is the whole writable length */
+    uint16_t id;  /* as posted */
+    uint32_t len; /* bytes the device says it wrote, <= writable */
+    bool whole;   /* skipped by an in-order batch: @len is the whole writable length */
 };
 
 struct vdt_posted; /* private: slots, writable length, in-flight mark of each id */
@@ -34,20 +35,24 @@ struct vdt_device_ring {
     struct vdt_ring_mem mem;
     struct vdt_ring_pos pos;   /* next to post, next to reap */
     uint16_t published;        /* pos.avail at the last publish() */
+    uint16_t used_seen;        /* split: used.idx as last loaded */
+    uint16_t first_flags;      /* packed: flags of the first staged descriptor, for publish() */
     uint32_t in_flight;        /* ring descriptors (slots) posted and not reaped, <= num */
     struct vdt_posted *posted; /* owned, num entries, indexed by id */
     uint16_t *order;           /* owned, ids in post order, num entries; in-order batches */
     uint32_t order_head, order_tail;
-    uint16_t *free_next;       /* owned, lay(): free descriptor list of a split ring */
+    uint16_t *free_next; /* owned, lay(): free descriptors of a split ring, ids of a packed one */
     uint16_t free_head;
     uint32_t free_count;
-    uint16_t batch_id;         /* in-order: last id of the batch being handed out */
+    bool lays;         /* lay() was called: reap() returns to the free list */
+    uint16_t batch_id; /* in-order: last id of the batch being handed out */
     uint32_t batch_len;
     bool in_batch;
     enum vdt_ring_fault fault;
 };
 
-/* Allocates the private arrays; @mem must be zeroed by the caller for a fresh ring. */
+/* Allocates the private arrays and writes what makes zeroed @mem an empty ring at @pos (indices, or
+ * the wrap bits of each slot); nothing is in flight, so pos.avail = pos.used. */
 void vdt_device_ring_init(struct vdt_device_ring *ring, const struct vdt_ring_format *format,
                           const struct vdt_ring_mem *mem, struct vdt_ring_pos pos);
 void vdt_device_ring_clear(struct vdt_device_ring *ring);
@@ -62,8 +67,8 @@ bool vdt_device_ring_lay(struct vdt_device_ring *ring, struct vdt_chain *chain, 
 /*
  * Write the chain's ring descriptors. @chain->slots of them: the @direct ones, and one INDIRECT
  * with (@table, @table_len bytes, device addresses) when @chain->indirect. Segments hold device
- * addresses. @id: split: = chain->head; packed: < num and not in flight. The caller has checked that
- * in_flight + slots <= num. Visible after publish().
+ * addresses. @id: split: = chain->head; packed: < num and not in flight. The caller has checked
+ * that in_flight + slots <= num. Visible after publish().
  */
 void vdt_device_ring_post(struct vdt_device_ring *ring, const struct vdt_chain *chain, uint16_t id,
                           uint64_t table, uint32_t table_len);
@@ -74,7 +79,8 @@ bool vdt_device_ring_publish(struct vdt_device_ring *ring);
 /* The next completion, checked against what is in flight. On BROKEN nothing was consumed. */
 enum vdt_reap vdt_device_ring_reap(struct vdt_device_ring *ring, struct vdt_used *ret_used);
 
-/* Ask the device not to call / to call again; calls_on() returns true if something is used already. */
+/* Ask the device not to call / to call again; calls_on() returns true if something is used already.
+ */
 void vdt_device_ring_calls_off(struct vdt_device_ring *ring);
 bool vdt_device_ring_calls_on(struct vdt_device_ring *ring);
 

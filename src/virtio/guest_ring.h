@@ -21,15 +21,18 @@ enum vdt_take {
 struct vdt_guest_ring {
     struct vdt_ring_format format;
     struct vdt_ring_mem mem;
-    struct vdt_ring_pos pos;   /* next to take, next to give */
-    uint16_t avail_seen;       /* split: avail.idx as last loaded */
-    uint16_t published;        /* pos.used at the last publish(); what lies behind it is staged */
-    uint32_t in_flight;        /* split: chains; packed: slots (<= num) taken and not given */
+    struct vdt_ring_pos pos; /* next to take, next to give */
+    uint16_t avail_seen;     /* split: avail.idx as last loaded */
+    uint16_t published;      /* pos.used at the last publish(); what lies behind it is staged */
+    uint32_t in_flight;      /* split: chains; packed: slots (<= num) taken and not given; at the
+                              * start what lies between pos.used and pos.avail */
+    uint16_t first_flags;    /* packed: flags of the first staged used descriptor, for publish() */
     enum vdt_ring_fault fault;
 };
 
 /* @mem points at areas of at least the format's sizes, readable and (device area, packed desc)
- * writable, and stays so while the ring is in use. */
+ * writable, and stays so while the ring is in use. A @pos that is none puts the ring out of
+ * service. */
 void vdt_guest_ring_init(struct vdt_guest_ring *ring, const struct vdt_ring_format *format,
                          const struct vdt_ring_mem *mem, struct vdt_ring_pos pos);
 
@@ -40,7 +43,8 @@ void vdt_guest_ring_init(struct vdt_guest_ring *ring, const struct vdt_ring_form
 enum vdt_take vdt_guest_ring_take(struct vdt_guest_ring *ring, const struct vdt_reader *reader,
                                   struct vdt_chain *chain);
 
-/* The last taken chain was not wanted now: take() will return it again. Only directly after take(). */
+/* The last taken chain was not wanted now: take() will return it again. Only directly after take().
+ */
 void vdt_guest_ring_untake(struct vdt_guest_ring *ring, const struct vdt_chain *chain);
 
 /* Stage a used entry. @id and @slots are the chain's. Visible to the driver after publish(). */
@@ -50,8 +54,10 @@ void vdt_guest_ring_give(struct vdt_guest_ring *ring, uint16_t id, uint16_t slot
 void vdt_guest_ring_publish(struct vdt_guest_ring *ring);
 
 /*
- * After publish(): does the driver want an interrupt for what was published since the last call of
- * this? Holds the one full fence of the batch.
+ * After publish(): does the driver want an interrupt for what was published since @published_from?
+ * That is @published as it stood before the publish() (= pos.used before the first give() of the
+ * batch); several publishes may share one question, then it is the value before the first of them.
+ * Holds the one full fence of the batch. Suppression that breaks the packed rules sets @fault.
  */
 bool vdt_guest_ring_needs_call(struct vdt_guest_ring *ring, uint16_t published_from);
 
@@ -64,13 +70,14 @@ bool vdt_guest_ring_kicks_on(struct vdt_guest_ring *ring);
 struct vdt_ring_span {
     uint64_t offset; /* from the start of @area */
     uint32_t len;
-    bool in_desc;    /* area: packed descriptor ring (true) or device area (false) */
+    bool in_desc; /* area: packed descriptor ring (true) or device area (false) */
 };
 
 #define VDT_RING_SPANS_MAX 4
 
 /* What publish() wrote when pos.used went from @from to the current published position, index or
- * flags fields and suppression fields included. Returns how many of @spans were filled. */
+ * flags fields and suppression fields included, whether they changed or not: after kicks_on() or
+ * kicks_off() alone, ask with @from = published. Returns how many of @spans were filled. */
 unsigned vdt_guest_ring_written(const struct vdt_guest_ring *ring, uint16_t from,
                                 struct vdt_ring_span spans[VDT_RING_SPANS_MAX]);
 
@@ -83,6 +90,6 @@ uint32_t vdt_guest_ring_heads(const struct vdt_guest_ring *ring, uint16_t from, 
                               uint16_t *heads, bool *ret_ok);
 
 /* Split only: copy and check the chain that starts at @head, whatever the avail ring says; for
- * resubmission of in-flight requests at a destination. */
+ * resubmission of in-flight requests at a destination, which pos already counts as in flight. */
 enum vdt_take vdt_guest_ring_take_head(struct vdt_guest_ring *ring, const struct vdt_reader *reader,
                                        uint16_t head, struct vdt_chain *chain);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Rings: what split (virtio 1.2, 2.7) and packed (2.8) rings have in common: format, areas, positions.
+ * Rings: what split (virtio 1.2, 2.7) and packed (2.8) rings have in common: format, areas,
+ * positions.
  *
  * Pure layout, no system calls. Addresses are in the space of whoever owns the ring: GPA for the
  * guest's rings, IOVA for the ones a device sees.
@@ -87,23 +88,34 @@ vdt_packed_advance(uint16_t pos, uint16_t slots, uint16_t num)
     return (uint16_t) (slot | wrap);
 }
 
+/* Slots from packed position @from forward to @to: 0 .. 2 * num - 1. */
+static inline uint32_t
+vdt_packed_distance(uint16_t from, uint16_t to, uint16_t num)
+{
+    uint32_t a = (uint32_t) (from & 0x7fff) + (from & 0x8000 ? 0 : num);
+    uint32_t b = (uint32_t) (to & 0x7fff) + (to & 0x8000 ? 0 : num);
+
+    return b >= a ? b - a : b + 2u * num - a;
+}
+
 /* What went wrong with a ring, for err fds, status and logs. 0 is "nothing". */
 enum vdt_ring_fault {
     VDT_FAULT_NONE,
-    VDT_FAULT_AVAIL_INDEX,     /* avail.idx moved by more than the ring size */
-    VDT_FAULT_HEAD,            /* head >= ring size */
-    VDT_FAULT_NEXT,            /* next >= table size */
-    VDT_FAULT_LOOP,            /* chain longer than the table that holds it */
-    VDT_FAULT_TOO_LONG,        /* chain of more than 2^32 - 1 bytes, or more than ring size entries */
-    VDT_FAULT_ORDER,           /* device-readable descriptor behind a device-writable one */
-    VDT_FAULT_INDIRECT,        /* INDIRECT not negotiated, with NEXT, nested, bad length, unreadable */
-    VDT_FAULT_ADDRESS,         /* address wraps, or lies outside guest memory */
-    VDT_FAULT_OWNED,           /* descriptor of a chain that is still in flight */
-    VDT_FAULT_FLAGS,           /* packed: AVAIL/USED inconsistent within a chain */
-    VDT_FAULT_USED_INDEX,      /* device: used.idx beyond what is in flight */
-    VDT_FAULT_USED_ID,         /* device: id out of range or not in flight */
-    VDT_FAULT_USED_LEN,        /* device: more bytes than the chain can take */
-    VDT_FAULT_EMPTY_CHAIN,     /* no descriptor with a length where one is required */
+    VDT_FAULT_AVAIL_INDEX, /* more made available than the ring has room for */
+    VDT_FAULT_HEAD,        /* head >= ring size */
+    VDT_FAULT_NEXT,        /* next >= table size */
+    VDT_FAULT_LOOP,        /* chain longer than the table that holds it */
+    VDT_FAULT_TOO_LONG,    /* chain of more than 2^32 - 1 bytes, or more than ring size entries */
+    VDT_FAULT_ORDER,       /* device-readable descriptor behind a device-writable one */
+    VDT_FAULT_INDIRECT,    /* INDIRECT not negotiated, with NEXT, nested, bad length, unreadable */
+    VDT_FAULT_ADDRESS,     /* address wraps, or lies outside guest memory */
+    VDT_FAULT_OWNED,       /* descriptor of a chain that is still in flight */
+    VDT_FAULT_FLAGS,       /* packed: AVAIL/USED inconsistent within a chain */
+    VDT_FAULT_USED_INDEX,  /* device: used.idx beyond what is in flight */
+    VDT_FAULT_USED_ID,     /* device: id out of range or not in flight */
+    VDT_FAULT_USED_LEN,    /* device: more bytes than the chain can take */
+    VDT_FAULT_EMPTY_CHAIN, /* no descriptor with a length where one is required */
+    VDT_FAULT_EVENT,       /* packed: event suppression with reserved flags or a slot >= num */
     VDT_FAULT_COUNT
 };
 

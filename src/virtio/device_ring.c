@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "virtio/device_ring.h"
+
+#include <glib.h>
+
+#include "virtio/device_packed.h"
+#include "virtio/device_posted.h"
+#include "virtio/device_split.h"
+
+static bool
+is_split(const struct vdt_device_ring *ring)
+{
+    return ring->format.kind == VDT_RING_SPLIT;
+}
+
+void
+vdt_device_ring_init(struct vdt_device_ring *ring, const struct vdt_ring_format *format,
+                     const struct vdt_ring_mem *mem, struct vdt_ring_pos pos)
+{
+    uint16_t num = format->num;
+
+    *ring = (struct vdt_device_ring){
+        .format = *format,
+        .mem = *mem,
+        .pos = pos,
+        .published = pos.avail,
+        .used_seen = pos.used,
+        .posted = g_new0(struct vdt_posted, num),
+        .order = g_new0(uint16_t, num),
+        .free_next = g_new0(uint16_t, num),
+        .free_count = num,
+    };
+    g_assert(vdt_ring_num_valid(format->kind, num));
+    g_assert(vdt_ring_pos_valid(format, pos) && pos.avail == pos.used);
+    for (uint32_t i = 0; i < num; i++)
+        ring->free_next[i] = (uint16_t) (i + 1u == num ? 0 : i + 1u);
+    if (is_split(ring))
+        vdt_device_split_init(ring);
+    else
+        vdt_device_packed_init(ring);
+}
+
+void
+vdt_device_ring_clear(struct vdt_device_ring *ring)
+{
+    g_clear_pointer(&ring->posted, g_free);
+    g_clear_pointer(&ring->order, g_free);
+    g_clear_pointer(&ring->free_next, g_free);
+}
+
+/* One from the free list; there is one. */
+static uint16_t
+pop_free(struct vdt_device_ring *ring)
+{
+    uint16_t index = ring->free_head;
+
+    ring->free_head = ring->free_next[index];
+    ring->free_count--;
+    return index;
+}
+
+/*
+ * The descriptors that one chain gets stay linked by free_next while it is in flight, so that
+ * vdt_posted_unlay() finds them without a look at the ring.
+ */
+bool
+vdt_device_ring_lay(struct vdt_device_ring *ring, struct vdt_chain *chain, uint16_t *ret_id)
+{
+    if (ring->in_flight + chain->slots > ring->format.num || ring->free_count < chain->slots)
+        return false;
+    ring->lays = true;
+    if (!is_split(ring)) {
+        *ret_id = pop_free(ring);
+        return true;
+    }
+    chain->head = ring->free_head;
+    for (uint32_t i = 0; i < chain->slots; i++) {
+        uint16_t index = pop_free(ring);
+
+        if (i < chain->direct)
+            chain->seg[i].next = ring->free_head;
+        else
+            chain->indirect_slot = index;
+    }
+    chain->id = chain->head;
+    *ret_id = chain->head;
+    return true;
+}
+
+void
+vdt_posted_unlay(struct vdt_device_ring *ring, uint16_t id, uint16_t slots)
+{
+    uint16_t last = id;
+
+    if (!is_split(ring)) {
+        slots = 1;
+    } else if (ring->format.in_order) {
+        /* In order a driver goes round the table (2.7.5): the list is that circle, never relinked,
+         * and what comes back stands at its end already. */
+        ring->free_count += slots;
+        return;
+    }
+    for (uint32_t i = 1; i < slots; i++)
+        last = ring->free_next[last];
+    ring->free_next[last] = ring->free_head;
+    ring->free_head = id;
+    ring->free_count += slots;
+}
+
+void
+vdt_device_ring_post(struct vdt_device_ring *ring, const struct vdt_chain *chain, uint16_t id,
+                     uint64_t table, uint32_t table_len)
+{
+    if (is_split(ring))
+        vdt_device_split_post(ring, chain, id, table, table_len);
+    else
+        vdt_device_packed_post(ring, chain, id, table, table_len);
+}
+
+bool
+vdt_device_ring_publish(struct vdt_device_ring *ring)
+{
+    return is_split(ring) ? vdt_device_split_publish(ring) : vdt_device_packed_publish(ring);
+}
+
+enum vdt_reap
+vdt_device_ring_reap(struct vdt_device_ring *ring, struct vdt_used *ret_used)
+{
+    return is_split(ring) ? vdt_device_split_reap(ring, ret_used)
+                          : vdt_device_packed_reap(ring, ret_used);
+}
+
+void
+vdt_device_ring_calls_off(struct vdt_device_ring *ring)
+{
+    if (is_split(ring))
+        vdt_device_split_calls_off(ring);
+    else
+        vdt_device_packed_calls_off(ring);
+}
+
+bool
+vdt_device_ring_calls_on(struct vdt_device_ring *ring)
+{
+    bool more = is_split(ring) ? vdt_device_split_calls_on(ring) : vdt_device_packed_calls_on(ring);
+
+    /* Of a batch the device has used all; a ring out of service yields nothing. */
+    return (more || ring->in_batch) && ring->fault == VDT_FAULT_NONE;
+}
+
+bool
+vdt_device_ring_id_in_flight(const struct vdt_device_ring *ring, uint16_t id)
+{
+    return id < ring->format.num && ring->posted[id].slots != 0;
+}
