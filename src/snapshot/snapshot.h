@@ -25,14 +25,15 @@
 struct vdt_snapshot_request {
     uint16_t id;    /* split: head; packed: the guest's buffer id */
     uint16_t slots; /* ring descriptors it takes */
-    uint32_t segs;  /* packed only: descriptors carried, first of them at @seg of the ring's array */
+    uint32_t segs;  /* packed only: descriptors carried, @seg.. of the ring's array; they follow one
+                     * another in the order of the requests */
     uint32_t seg;
 };
 
 struct vdt_snapshot_ring {
     uint16_t num;
     bool started, enabled;
-    bool exact;       /* the in-flight list is known, not guessed from the ring */
+    bool exact;       /* the in-flight list is known, not guessed from the ring: then it agrees with @pos */
     struct vdt_ring_pos pos;
     uint32_t request_count; /* in fetch order */
     struct vdt_snapshot_request *requests; /* owned */
