@@ -74,7 +74,7 @@ Test(iova_space, allocation_finds_the_first_hole_that_fits_from_either_end)
     } rows[] = {
         {0x1000, 0x1000, true, 0xff000}, {0x1000, 0x1000, false, 0x1000}, /* 0x100 rounded up */
         {0x5000, 0x1000, true, 0x4000}, /* the upper hole is too small now */
-        {0x100, 1, false, 0x100},        {0x800, 0x800, true, 0x2800},
+        {0x100, 1, false, 0x100},        {0x800, 0x800, true, 0xfe800},
     };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
