@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <linux/magic.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
@@ -22,7 +23,8 @@ struct vdt_sigbus_guard {
 
 static struct vdt_sigbus_guard guards[VDT_GUARDS_MAX];
 static unsigned guards_end; /* no guard was ever at or behind it */
-static GMutex lock;
+/* Not a GMutex: TSan cannot see into GLib. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static bool installed; /* under @lock */
 static struct sigaction previous;
 
@@ -101,12 +103,12 @@ vdt_sigbus_guard_add(void *addr, size_t len, size_t page, GError **error)
 {
     unsigned i;
 
-    g_mutex_lock(&lock);
+    pthread_mutex_lock(&lock);
     install();
     for (i = 0; i < VDT_GUARDS_MAX && guards[i].start; i++)
         ;
     if (i == VDT_GUARDS_MAX) {
-        g_mutex_unlock(&lock);
+        pthread_mutex_unlock(&lock);
         g_set_error(error, VDT_ERROR, VDT_ERROR_FAILED,
                     "cannot guard one more mapping against a peer that shortens its file: %u are "
                     "guarded already, so it stays unmapped",
@@ -119,7 +121,7 @@ vdt_sigbus_guard_add(void *addr, size_t len, size_t page, GError **error)
     __atomic_store_n(&guards[i].start, (uintptr_t) addr, __ATOMIC_RELEASE);
     if (i >= guards_end)
         __atomic_store_n(&guards_end, i + 1, __ATOMIC_RELEASE);
-    g_mutex_unlock(&lock);
+    pthread_mutex_unlock(&lock);
     return &guards[i];
 }
 
@@ -128,9 +130,9 @@ vdt_sigbus_guard_remove(struct vdt_sigbus_guard *guard)
 {
     if (!guard)
         return;
-    g_mutex_lock(&lock);
+    pthread_mutex_lock(&lock);
     __atomic_store_n(&guard->start, 0, __ATOMIC_RELEASE);
-    g_mutex_unlock(&lock);
+    pthread_mutex_unlock(&lock);
 }
 
 bool
