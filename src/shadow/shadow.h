@@ -72,17 +72,18 @@ struct vdt_shadow_events {
 
 struct vdt_shadow_options {
     enum vdt_shadow_policy policy;
-    unsigned workers;         /* data threads, >= 1 */
-    bool dirty_used_width;    /* --dirty-width used */
-    unsigned drain_ms;        /* bound of every wait for the device */
-    uint64_t feature_mask;    /* offer nothing outside (control table, --features-from) */
-    bool drive_cvq;           /* negotiate CTRL_VQ with the device also where the guest did not */
+    unsigned workers;      /* data threads, >= 1 */
+    bool dirty_used_width; /* --dirty-width used */
+    unsigned drain_ms;     /* bound of every wait for the device */
+    uint64_t feature_mask; /* offer nothing outside (control table, --features-from) */
+    bool drive_cvq;        /* negotiate CTRL_VQ with the device also where the guest did not */
     GMainContext *context;
 };
 
 /* @dev is owned from now on, also on error. */
 struct vdt_shadow *vdt_shadow_new(struct vdt_device *dev, const struct vdt_shadow_options *options,
-                                  const struct vdt_shadow_events *events, void *ctx, GError **error);
+                                  const struct vdt_shadow_events *events, void *ctx,
+                                  GError **error);
 void vdt_shadow_free(struct vdt_shadow *shadow); /* accepts NULL; the device is closed */
 
 struct vdt_device *vdt_shadow_device(struct vdt_shadow *shadow);
@@ -91,16 +92,19 @@ struct vdt_guest_map *vdt_shadow_map(const struct vdt_shadow *shadow); /* borrow
 
 /* What the frontend asks (see vhost_user/backend.h; same meaning, host-order values). Descriptors
  * are owned by the shadow from then on, also on error. */
-bool vdt_shadow_set_features(struct vdt_shadow *shadow, uint64_t acked, bool log_all, GError **error);
+bool vdt_shadow_set_features(struct vdt_shadow *shadow, uint64_t acked, bool log_all,
+                             GError **error);
 bool vdt_shadow_set_memory(struct vdt_shadow *shadow, struct vdt_guest_map *map, GError **error);
-bool vdt_shadow_set_log(struct vdt_shadow *shadow, int fd, uint64_t offset, uint64_t size, GError **error);
+bool vdt_shadow_set_log(struct vdt_shadow *shadow, int fd, uint64_t offset, uint64_t size,
+                        GError **error);
 bool vdt_shadow_set_num(struct vdt_shadow *shadow, uint32_t ring, uint32_t num, GError **error);
 /* Addresses in the frontend's space; translated when the ring starts. */
 bool vdt_shadow_set_addr(struct vdt_shadow *shadow, uint32_t ring, uint64_t desc, uint64_t driver,
                          uint64_t device, GError **error);
 bool vdt_shadow_set_base(struct vdt_shadow *shadow, uint32_t ring, uint32_t base, GError **error);
 /* Stops the ring: nothing of it is touched or logged after this returned. */
-bool vdt_shadow_get_base(struct vdt_shadow *shadow, uint32_t ring, uint32_t *ret_base, GError **error);
+bool vdt_shadow_get_base(struct vdt_shadow *shadow, uint32_t ring, uint32_t *ret_base,
+                         GError **error);
 bool vdt_shadow_set_kick(struct vdt_shadow *shadow, uint32_t ring, int fd, GError **error);
 bool vdt_shadow_set_call(struct vdt_shadow *shadow, uint32_t ring, int fd, GError **error);
 bool vdt_shadow_set_err(struct vdt_shadow *shadow, uint32_t ring, int fd, GError **error);
@@ -125,8 +129,8 @@ bool vdt_shadow_update(struct vdt_shadow *shadow, GError **error);
  */
 bool vdt_shadow_freeze(struct vdt_shadow *shadow, GError **error);
 bool vdt_shadow_thaw(struct vdt_shadow *shadow, GError **error);
-bool vdt_shadow_exchange(struct vdt_shadow *shadow, struct vdt_device *dev, struct vdt_device **ret_old,
-                         GError **error);
+bool vdt_shadow_exchange(struct vdt_shadow *shadow, struct vdt_device *dev,
+                         struct vdt_device **ret_old, GError **error);
 
 /* A frame to send before anything else at the next start (RARP, gratuitous ARP); <= 1514 bytes. */
 void vdt_shadow_send_first(struct vdt_shadow *shadow, const uint8_t *frame, uint32_t len);
@@ -138,7 +142,7 @@ void vdt_shadow_mark_dirty(struct vdt_shadow *shadow, uint64_t gpa, uint64_t len
 struct vdt_shadow_request {
     uint16_t id; /* split: head; packed: the guest's buffer id */
     uint16_t slots;
-    uint32_t seg_count; /* packed: descriptors */
+    uint32_t seg_count;         /* packed: descriptors */
     const struct vdt_seg *segs; /* borrowed until the next call on the shadow */
 };
 
@@ -149,19 +153,23 @@ struct vdt_shadow_ring_view {
     bool exact;
     const char *broken; /* reason, NULL */
     struct vdt_ring_pos pos;
-    struct vdt_shadow_request *requests; /* in fetch order; free with g_free(); only when not running */
+    struct vdt_shadow_request
+        *requests; /* in fetch order; free with g_free(); only when not running */
     uint32_t request_count;
-    uint64_t chains, returned, bytes_in, bytes_out, kicks_taken, kicks_sent, calls_taken, calls_sent;
+    uint64_t chains, returned, bytes_in, bytes_out, kicks_taken, kicks_sent, calls_taken,
+        calls_sent;
 };
 
 uint32_t vdt_shadow_ring_count(const struct vdt_shadow *shadow); /* by the guest's index */
 int vdt_shadow_guest_cvq_index(const struct vdt_shadow *shadow); /* -1: none */
-void vdt_shadow_view_ring(struct vdt_shadow *shadow, uint32_t ring, struct vdt_shadow_ring_view *ret_view);
+void vdt_shadow_view_ring(struct vdt_shadow *shadow, uint32_t ring,
+                          struct vdt_shadow_ring_view *ret_view);
 
 /* What a state carrier brought for a ring that has not started: taken at its start, where the base
  * has to match @pos. @requests are copied. */
 bool vdt_shadow_load_ring(struct vdt_shadow *shadow, uint32_t ring, struct vdt_ring_pos pos,
-                          const struct vdt_shadow_request *requests, uint32_t count, GError **error);
+                          const struct vdt_shadow_request *requests, uint32_t count,
+                          GError **error);
 
 enum vdt_mode vdt_shadow_mode(const struct vdt_shadow *shadow);
 const char *vdt_shadow_mode_reason(const struct vdt_shadow *shadow); /* why this mode */

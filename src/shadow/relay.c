@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The data path, in the order of travel:
+ *
+ *   guest kick -> take (chain copied) -> admit (addresses checked against guest memory, kept,
+ *   translated) -> post -> publish -> device kick
+ *   device call -> reap -> dirty log from the kept chain -> give -> publish -> log the ring ->
+ * guest call
+ *
+ * No allocation, lock, log or GLib call from here down.
+ */
+#include "shadow/relay.h"
+
+#include <glib.h>
+
+#include "base/fd.h"
+#include "base/wire.h"
+
+#define COUNT(counter, n) __atomic_store_n(&(counter), (counter) + (n), __ATOMIC_RELAXED)
+
+static bool
+read_guest(void *ctx, uint64_t addr, void *dst, uint32_t len)
+{
+    struct vdt_relay *relay = ctx;
+
+    return vdt_guest_map_read(relay->map, addr, dst, len);
+}
+
+static void
+mark(void *ctx, uint64_t gpa, uint64_t len)
+{
+    struct vdt_relay *relay = ctx;
+
+    vdt_dirty_log_mark(relay->log, gpa, len);
+}
+
+static void
+break_down(struct vdt_relay *relay, enum vdt_ring_fault fault, bool by_device)
+{
+    relay->fault = fault;
+    relay->device_fault = by_device;
+    vdt_event_signal(relay->attention);
+}
+
+/* Every byte of the segment is guest memory; then its device address, where that differs. Zero
+ * lengths touch nothing and may carry any address. */
+static inline bool
+translate(const struct vdt_relay *relay, struct vdt_seg *seg)
+{
+    if (G_UNLIKELY(!vdt_guest_map_covers(relay->map, seg->addr, seg->len)))
+        return false;
+    if (G_LIKELY(!relay->table) || seg->len == 0)
+        return true;
+    return vdt_iova_table_lookup(relay->table, seg->addr, seg->len, &seg->addr);
+}
+
+/* The table's copy for the device, in the layout and byte order of a split or packed table. */
+static bool
+fill_table(struct vdt_relay *relay, struct vdt_seg *table)
+{
+    struct vdt_chain *chain = &relay->chain;
+    uint32_t count = chain->count - chain->direct;
+    bool split = relay->guest.format.kind == VDT_RING_SPLIT;
+
+    for (uint32_t i = 0; i < count; i++) {
+        struct vdt_seg seg = chain->seg[chain->direct + i];
+        uint16_t write = seg.flags & VDT_SEG_WRITE;
+
+        if (!translate(relay, &seg))
+            return false;
+        vdt_store64(&table[i].addr, seg.addr);
+        vdt_store32(&table[i].len, seg.len);
+        if (split) {
+            bool last = i + 1 == count;
+            vdt_store16(&table[i].flags, (uint16_t) (write | (last ? 0 : VDT_SEG_NEXT)));
+            vdt_store16(&table[i].next, (uint16_t) (last ? 0 : i + 1));
+        } else {
+            /* Packed: le16 id, le16 flags, in this order, where split has flags and next. */
+            vdt_store16((uint8_t *) &table[i] + 12, 0);
+            vdt_store16((uint8_t *) &table[i] + 14, write);
+        }
+    }
+    return true;
+}
+
+enum admit { ADMITTED, NO_ROOM, GUEST_BROKE };
+
+/* From a checked chain to a posted one. */
+static enum admit
+admit(struct vdt_relay *relay)
+{
+    struct vdt_chain *chain = &relay->chain;
+    struct vdt_seg *table = NULL;
+    uint64_t table_iova = 0;
+    uint16_t id;
+
+    if (G_UNLIKELY(relay->device.in_flight + chain->slots > relay->device.format.num))
+        return NO_ROOM;
+
+    switch (vdt_inflight_keep(&relay->inflight, chain, &id, &table, &table_iova)) {
+    case VDT_KEEP_FULL:
+        return NO_ROOM;
+    case VDT_KEEP_OWNED:
+        break_down(relay, VDT_FAULT_OWNED, false);
+        return GUEST_BROKE;
+    case VDT_KEEP_OK:
+        break;
+    }
+
+    bool ok = true;
+    for (uint32_t i = 0; ok && i < chain->direct; i++)
+        ok = translate(relay, &chain->seg[i]);
+    if (ok && chain->indirect)
+        ok = fill_table(relay, table);
+    if (G_UNLIKELY(!ok)) {
+        vdt_inflight_drop(&relay->inflight, id);
+        break_down(relay, VDT_FAULT_ADDRESS, false);
+        return GUEST_BROKE;
+    }
+
+    vdt_device_ring_post(&relay->device, chain, id, table_iova,
+                         (chain->count - chain->direct) * (uint32_t) sizeof(struct vdt_seg));
+    COUNT(relay->counters.bytes_out, chain->readable);
+    return ADMITTED;
+}
+
+unsigned
+vdt_relay_forward(struct vdt_relay *relay)
+{
+    unsigned n = 0;
+
+    relay->stalled = false;
+    while (n < relay->guest.format.num && !relay->fault) {
+        enum vdt_take take = vdt_guest_ring_take(&relay->guest, &relay->reader, &relay->chain);
+
+        if (take == VDT_TAKE_EMPTY)
+            break;
+        if (G_UNLIKELY(take == VDT_TAKE_BROKEN)) {
+            break_down(relay, relay->guest.fault, false);
+            break;
+        }
+
+        enum admit admitted = admit(relay);
+        if (G_UNLIKELY(admitted != ADMITTED)) {
+            vdt_guest_ring_untake(&relay->guest, &relay->chain);
+            relay->stalled = admitted == NO_ROOM;
+            break;
+        }
+        n++;
+    }
+    if (n > 0) {
+        COUNT(relay->counters.chains, n);
+        vdt_relay_kick_device(relay);
+    }
+    return n;
+}
+
+/* Log what publish() wrote. Our own stores: the fence of needs_call() stands before the test of the
+ * bits. */
+static void
+log_ring(struct vdt_relay *relay, uint16_t from)
+{
+    struct vdt_ring_span span[VDT_RING_SPANS_MAX];
+    unsigned n = vdt_guest_ring_written(&relay->guest, from, span);
+
+    for (unsigned i = 0; i < n; i++)
+        vdt_dirty_log_mark(relay->log,
+                           (span[i].in_desc ? relay->gpa.desc : relay->gpa.device) + span[i].offset,
+                           span[i].len);
+}
+
+unsigned
+vdt_relay_back(struct vdt_relay *relay)
+{
+    uint16_t from = relay->guest.pos.used;
+    struct vdt_used used;
+    unsigned n = 0;
+
+    while (n < relay->guest.format.num && !relay->fault) {
+        enum vdt_reap reap = vdt_device_ring_reap(&relay->device, &used);
+
+        if (reap == VDT_REAP_EMPTY)
+            break;
+        if (G_UNLIKELY(reap == VDT_REAP_BROKEN)) {
+            break_down(relay, relay->device.fault, true);
+            break;
+        }
+
+        struct vdt_inflight_head *head = &relay->inflight.heads[used.id];
+        /* The device may have written beyond used.len (virtio 1.2, 2.7.8.2: at least len bytes). */
+        if (relay->log)
+            vdt_inflight_each_writable(
+                &relay->inflight, used.id,
+                relay->dirty_used_width && !used.whole ? used.len : UINT64_MAX, mark, relay);
+        vdt_guest_ring_give(&relay->guest, head->guest_id, head->slots, used.len);
+        vdt_inflight_drop(&relay->inflight, used.id);
+        COUNT(relay->counters.bytes_in, used.len);
+        n++;
+    }
+    if (n > 0) {
+        COUNT(relay->counters.returned, n);
+        vdt_guest_ring_publish(&relay->guest);
+        bool call = vdt_guest_ring_needs_call(&relay->guest, from);
+        if (relay->log)
+            log_ring(relay, from);
+        if (call && relay->guest_call >= 0) {
+            vdt_event_signal(relay->guest_call);
+            COUNT(relay->counters.calls_sent, 1);
+        }
+    }
+    return n;
+}
+
+bool
+vdt_relay_work(struct vdt_relay *relay)
+{
+    vdt_guest_ring_kicks_off(&relay->guest);
+    vdt_device_ring_calls_off(&relay->device);
+
+    unsigned moved = vdt_relay_back(relay);
+    moved += vdt_relay_forward(relay);
+    if (relay->fault)
+        return false;
+    if (moved > 0)
+        return true;
+
+    /* Nothing to do: ask to be woken, and look once more for what came in between. While stalled a
+     * kick would not help; the next completion fetches. */
+    bool more = vdt_device_ring_calls_on(&relay->device);
+    if (!relay->stalled)
+        more |= vdt_guest_ring_kicks_on(&relay->guest);
+    if (relay->log)
+        log_ring(relay, relay->guest.published);
+    return more;
+}
+
+void
+vdt_relay_kick_device(struct vdt_relay *relay)
+{
+    if (vdt_device_ring_publish(&relay->device)) {
+        vdt_event_signal(relay->device_kick);
+        COUNT(relay->counters.kicks_sent, 1);
+    }
+}
+
+bool
+vdt_relay_resubmit(struct vdt_relay *relay, uint16_t id, uint16_t slots, const struct vdt_seg *segs,
+                   uint32_t seg_count)
+{
+    struct vdt_chain *chain = &relay->chain;
+
+    if (relay->guest.format.kind == VDT_RING_SPLIT) {
+        if (vdt_guest_ring_take_head(&relay->guest, &relay->reader, id, chain) != VDT_TAKE_CHAIN) {
+            break_down(relay, relay->guest.fault ? relay->guest.fault : VDT_FAULT_HEAD, false);
+            return false;
+        }
+    } else {
+        if (seg_count > chain->capacity || slots == 0) {
+            break_down(relay, VDT_FAULT_TOO_LONG, false);
+            return false;
+        }
+        *chain = (struct vdt_chain){.seg = chain->seg,
+                                    .capacity = chain->capacity,
+                                    .count = seg_count,
+                                    .id = id,
+                                    .slots = slots};
+        /* A packed chain is either all in the ring or one indirect descriptor (virtio 1.2, 2.8.8).
+         */
+        chain->indirect = relay->guest.format.indirect && slots == 1;
+        chain->direct = chain->indirect ? 0 : seg_count;
+        for (uint32_t i = 0; i < seg_count; i++) {
+            chain->seg[i] = segs[i];
+            if (segs[i].flags & VDT_SEG_WRITE)
+                chain->writable += segs[i].len;
+            else
+                chain->readable += segs[i].len;
+        }
+    }
+    if (admit(relay) != ADMITTED) {
+        if (!relay->fault)
+            break_down(relay, VDT_FAULT_TOO_LONG, false);
+        return false;
+    }
+    return true;
+}
+
+void
+vdt_relay_log_in_flight(struct vdt_relay *relay)
+{
+    if (!relay->log)
+        return;
+    for (uint32_t id = 0; id < relay->inflight.num; id++) {
+        if (relay->inflight.heads[id].busy)
+            vdt_inflight_each_writable(&relay->inflight, (uint16_t) id, UINT64_MAX, mark, relay);
+    }
+}
+
+void
+vdt_relay_init(struct vdt_relay *relay, const struct vdt_relay_config *config)
+{
+    *relay = (struct vdt_relay){.gpa = config->gpa,
+                                .map = vdt_guest_map_ref(config->map),
+                                .guest_kick = -1,
+                                .guest_call = -1,
+                                .device_kick = -1,
+                                .device_call = -1,
+                                .attention = -1};
+    relay->chain.capacity = 2u * config->format.num;
+    relay->chain.seg = g_new0(struct vdt_seg, relay->chain.capacity);
+    relay->reader = (struct vdt_reader){.read = read_guest, .ctx = relay};
+    vdt_guest_ring_init(&relay->guest, &config->format, &config->guest_mem, config->guest_pos);
+    vdt_device_ring_init(&relay->device, &config->format, &config->device_mem, config->device_pos);
+    vdt_inflight_init(&relay->inflight, &config->format, &config->table_memory);
+}
+
+void
+vdt_relay_clear(struct vdt_relay *relay)
+{
+    vdt_device_ring_clear(&relay->device);
+    vdt_inflight_clear(&relay->inflight);
+    g_clear_pointer(&relay->chain.seg, g_free);
+    g_clear_pointer(&relay->map, vdt_guest_map_unref);
+}
