@@ -70,9 +70,9 @@ vdt_arena_take(struct vdt_arena *arena, enum vdt_arena_part part, uint64_t len, 
 }
 
 void
-vdt_arena_rewind(struct vdt_arena *arena)
+vdt_arena_rewind(struct vdt_arena *arena, enum vdt_arena_part part)
 {
-    memset(arena->used, 0, sizeof(arena->used));
+    arena->used[part] = 0;
 }
 
 bool

@@ -40,8 +40,8 @@ void vdt_arena_free(struct vdt_arena *arena, struct vdt_iova_space *space);
  * parts are sized for everything that can be taken; asking for more is a bug. */
 void *vdt_arena_take(struct vdt_arena *arena, enum vdt_arena_part part, uint64_t len,
                      uint64_t align, uint64_t *ret_iova);
-/* Forget what was taken, for the next start. Nobody may use it any more. */
-void vdt_arena_rewind(struct vdt_arena *arena);
+/* Forget what was taken of @part, for the next start. Nobody may use it any more. */
+void vdt_arena_rewind(struct vdt_arena *arena, enum vdt_arena_part part);
 
 /* Map into the device; the control queue's part into @cvq_asid. Undone on failure. */
 bool vdt_arena_map(struct vdt_arena *arena, struct vdt_device *dev, uint32_t cvq_asid,

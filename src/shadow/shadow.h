@@ -62,6 +62,7 @@ struct vdt_shadow_events {
     /* The guest's control queue is there / goes away; stop returns where it stood. */
     bool (*cvq_start)(void *ctx, const struct vdt_guest_cvq *cvq, GError **error);
     struct vdt_ring_pos (*cvq_stop)(void *ctx);
+    void (*cvq_call_changed)(void *ctx, int call_fd); /* borrowed */
     /* A ring is out of service; @ring by the guest's index. */
     void (*ring_broken)(void *ctx, uint32_t ring, const char *reason);
     /* A scheduled start failed: nothing runs. */

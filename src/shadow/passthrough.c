@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Passthrough: the device works on the guest's own rings and the tracker costs nothing.
+ *
+ * Only where a later switch to shadow can tell exactly what is in flight. Requests are made
+ * available in the order of the avail ring; what is not used yet is its window [used, avail) as
+ * long as requests complete in order. That is certain with IN_ORDER, and shown for the past by
+ * used[i].id == avail[i]; otherwise the window may name finished requests and miss open ones.
+ */
+#include "shadow/shadow_private.h"
+
+#include "base/wire.h"
+#include "virtio/features.h"
+
+/* Drivers whose suspend, ring state and re-addressing are known to work: docs/devices.md. */
+static const char *const known_drivers[] = {"sim"};
+
+static bool
+known(const struct vdt_device_info *info)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(known_drivers); i++) {
+        if (g_str_equal(info->driver, known_drivers[i]))
+            return true;
+    }
+    return false;
+}
+
+/* Is what the ring holds the window of its avail ring, so that a device can find it by itself? */
+static bool
+window_is_in_flight(struct vdt_shadow *s, const struct vdt_shadow_ring *ring)
+{
+    struct vdt_ring_format format = vdt_features_ring_format(s->negotiation.device, ring->num);
+    g_autofree uint16_t *heads = g_new(uint16_t, ring->num);
+    struct vdt_guest_ring guest;
+    bool ok;
+
+    if (ring->held->len == 0 && ring->pos.avail == ring->pos.used)
+        return true;
+    if (format.kind != VDT_RING_SPLIT)
+        return format.in_order;
+    vdt_guest_ring_init(&guest, &format, &ring->guest_mem, ring->pos);
+    uint32_t n = vdt_guest_ring_heads(&guest, ring->pos.used, ring->pos.avail, heads, &ok);
+    if (!ok || n != ring->held->len)
+        return false;
+    for (uint32_t i = 0; i < n; i++) {
+        if (g_array_index(ring->held, struct vdt_held_request, i).id != heads[i])
+            return false;
+    }
+    return true;
+}
+
+/* Warm from shadow: the device's ring has to stand where the guest's does. */
+static bool
+positions_agree(const struct vdt_shadow_ring *ring)
+{
+    return !ring->relay_live || (ring->relay.device.pos.avail == ring->relay.guest.pos.avail &&
+                                 ring->relay.device.pos.used == ring->relay.guest.pos.used);
+}
+
+enum vdt_mode
+vdt_shadow_choose_mode(struct vdt_shadow *s, const char **ret_reason)
+{
+    const struct vdt_device_info *info = &s->dev->info;
+    bool packed = s->negotiation.device & VDT_BIT(VIRTIO_F_RING_PACKED);
+    bool in_order = s->negotiation.device & VDT_BIT(VIRTIO_F_IN_ORDER);
+    const struct {
+        bool shadow;
+        const char *reason;
+    } rules[] = {
+        {s->options.policy == VDT_SHADOW_ALWAYS, "asked for (--shadow always)"},
+        {s->log_all, "dirty logging is on"},
+        {s->translated, "guest memory does not fit the device's address range at IOVA = GPA"},
+        {!info->suspend || !info->ring_state,
+         "the device cannot be suspended or does not tell its ring state"},
+        {!info->set_base || !info->enable_after_driver_ok,
+         "the device cannot start its rings at the guest's positions after the replay"},
+        {s->options.policy == VDT_SHADOW_AUTO && !known(info),
+         "the driver is not known to re-address suspended rings"},
+        {packed && !in_order, "packed rings without IN_ORDER do not tell what is in flight"},
+        {s->first_frame != NULL, "a frame of our own goes out first"},
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(rules); i++) {
+        if (rules[i].shadow) {
+            *ret_reason = rules[i].reason;
+            return VDT_MODE_SHADOW;
+        }
+    }
+    for (uint32_t i = 0; i < s->ring_count; i++) {
+        if (!vdt_shadow_ring_wanted(s, i))
+            continue;
+        if (!window_is_in_flight(s, &s->rings[i]) || !positions_agree(&s->rings[i])) {
+            *ret_reason = "requests completed out of order: what is in flight cannot be handed to "
+                          "the device in place";
+            return VDT_MODE_SHADOW;
+        }
+    }
+    *ret_reason = s->options.policy == VDT_SHADOW_NEVER
+                      ? "asked for (--shadow never)"
+                      : "no migration runs and the device can be suspended";
+    return VDT_MODE_PASSTHROUGH;
+}
+
+/* used[i].id == avail[i] for what the used ring still shows. */
+static bool
+completed_in_order(const struct vdt_shadow_ring *ring, uint16_t used_index)
+{
+    const uint8_t *avail = (const uint8_t *) ring->guest_mem.driver + 4;
+    const uint8_t *used = (const uint8_t *) ring->guest_mem.device + 4;
+    uint16_t window = used_index < ring->num ? used_index : ring->num;
+
+    /* Entries of the avail ring older than one round are overwritten: those from avail - num on. */
+    uint16_t visible = (uint16_t) (ring->num - (uint16_t) (ring->pos.avail - used_index));
+    if (visible < window)
+        window = visible;
+    for (uint16_t back = 1; back <= window; back++) {
+        uint16_t at = (uint16_t) ((used_index - back) & (ring->num - 1));
+        if (vdt_load32(used + 8u * at) != vdt_load16(avail + 2u * at))
+            return false;
+    }
+    return window > 0;
+}
+
+static bool
+read_map(void *ctx, uint64_t addr, void *dst, uint32_t len)
+{
+    struct vdt_shadow *s = ctx;
+
+    return vdt_guest_map_read(s->map, addr, dst, len);
+}
+
+/* Packed with IN_ORDER: no slot between used and avail has been overwritten yet. */
+static bool
+hold_packed_window(struct vdt_shadow *s, struct vdt_shadow_ring *ring,
+                   const struct vdt_ring_format *format)
+{
+    struct vdt_ring_pos from = {.avail = ring->pos.used, .used = ring->pos.used};
+    g_autofree struct vdt_seg *segs = g_new(struct vdt_seg, 2u * ring->num);
+    struct vdt_chain chain = {.seg = segs, .capacity = 2u * ring->num};
+    struct vdt_reader reader = {.read = read_map, .ctx = s};
+    struct vdt_guest_ring guest;
+
+    vdt_guest_ring_init(&guest, format, &ring->guest_mem, from);
+    while (guest.pos.avail != ring->pos.avail) {
+        if (vdt_guest_ring_take(&guest, &reader, &chain) != VDT_TAKE_CHAIN)
+            return false;
+        vdt_shadow_ring_hold(ring, chain.id, chain.slots, segs, chain.count);
+    }
+    return true;
+}
+
+void
+vdt_shadow_read_direct(struct vdt_shadow *s, uint32_t index)
+{
+    struct vdt_shadow_ring *ring = &s->rings[index];
+    struct vdt_ring_format format = vdt_features_ring_format(s->negotiation.device, ring->num);
+    g_autofree uint16_t *heads = g_new(uint16_t, ring->num);
+    g_autoptr(GError) error = NULL;
+    struct vdt_ring_pos pos;
+    struct vdt_guest_ring guest;
+    bool ok = true;
+
+    vdt_shadow_ring_forget(ring);
+    ring->exact = false;
+    ring->kept = true;
+    if (!VDT_DEVICE_CALL(s->dev, get_base, &error, index, &pos)) {
+        vdt_shadow_refuse_migration(s, error->message);
+        return;
+    }
+    if (format.kind == VDT_RING_SPLIT)
+        pos.used = vdt_load16((uint8_t *) ring->guest_mem.device + 2);
+    if (!vdt_ring_pos_valid(&format, pos)) {
+        vdt_shadow_refuse_migration(
+            s, "the device's ring position does not go with the guest's used ring");
+        return;
+    }
+    ring->pos = ring->kept_pos = pos;
+    if (pos.avail == pos.used) {
+        ring->exact = true;
+        return;
+    }
+    vdt_guest_ring_init(&guest, &format, &ring->guest_mem, pos);
+    if (format.kind == VDT_RING_SPLIT) {
+        uint32_t n = vdt_guest_ring_heads(&guest, pos.used, pos.avail, heads, &ok);
+        for (uint32_t i = 0; ok && i < n; i++)
+            vdt_shadow_ring_hold(ring, heads[i], 1, NULL, 0);
+        ring->exact = ok && (format.in_order || completed_in_order(ring, pos.used));
+    } else {
+        ring->exact = hold_packed_window(s, ring, &format);
+    }
+    if (!ring->exact)
+        vdt_shadow_refuse_migration(
+            s, "requests completed out of order while the device worked on the guest's own rings: "
+               "what is in flight cannot be told (run with --shadow always)");
+}

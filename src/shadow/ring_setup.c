@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One ring's way onto the device: where the guest's ring lies and stands, where ours lies, and what
+ * the device is told of it.
+ */
+#include <string.h>
+#include <sys/socket.h>
+
+#include <vdpa-tracker/error.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/source.h"
+#include "base/wire.h"
+#include "shadow/shadow_private.h"
+#include "virtio/features.h"
+
+static struct vdt_ring_format
+format_of(const struct vdt_shadow *s, uint16_t num)
+{
+    return vdt_features_ring_format(s->negotiation.device, num);
+}
+
+static bool
+resolve_area(struct vdt_shadow *s, uint32_t index, uint64_t frontend, size_t len, const char *what,
+             void **ret_host, uint64_t *ret_gpa, GError **error)
+{
+    *ret_host = vdt_guest_map_at_frontend(s->map, frontend, len);
+    if (*ret_host && vdt_guest_map_frontend_to_gpa(s->map, frontend, len, ret_gpa))
+        return true;
+    g_set_error(error, VDT_ERROR, VDT_ERROR_INVALID,
+                "ring %u: its %s at 0x%" G_GINT64_MODIFIER
+                "x (%zu bytes) lies outside guest memory; the ring does not start",
+                index, what, frontend, len);
+    return false;
+}
+
+bool
+vdt_shadow_resolve_ring(struct vdt_shadow *s, uint32_t index, GError **error)
+{
+    struct vdt_shadow_ring *ring = &s->rings[index];
+    struct vdt_ring_format format = format_of(s, ring->num);
+
+    if (!vdt_ring_num_valid(format.kind, ring->num)) {
+        g_set_error(error, VDT_ERROR, VDT_ERROR_INVALID,
+                    "ring %u: %u is no size of a %s ring; the ring does not start", index,
+                    ring->num, format.kind == VDT_RING_SPLIT ? "split" : "packed");
+        return false;
+    }
+    if (!resolve_area(s, index, ring->desc, vdt_ring_desc_size(&format), "descriptor area",
+                      &ring->guest_mem.desc, &ring->gpa.desc, error) ||
+        !resolve_area(s, index, ring->driver, vdt_ring_driver_size(&format), "driver area",
+                      &ring->guest_mem.driver, &ring->gpa.driver, error) ||
+        !resolve_area(s, index, ring->device, vdt_ring_device_size(&format), "device area",
+                      &ring->guest_mem.device, &ring->gpa.device, error))
+        return false;
+    if (!vdt_ring_addr_aligned(&format, &ring->gpa)) {
+        g_set_error(error, VDT_ERROR, VDT_ERROR_INVALID,
+                    "ring %u: an area is not aligned as virtio demands; the ring does not start",
+                    index);
+        return false;
+    }
+    return true;
+}
+
+/*
+ * Where the guest's ring stands. What we or a state carrier kept counts if it belongs to the base
+ * that the frontend set and, for split, to the used index in guest memory: after a guest reset both
+ * start anew. Otherwise the used index is the guest's own, and what is made available but not used
+ * goes to the device again.
+ */
+bool
+vdt_shadow_settle_position(struct vdt_shadow *s, uint32_t index, GError **error)
+{
+    struct vdt_shadow_ring *ring = &s->rings[index];
+    struct vdt_ring_format format = format_of(s, ring->num);
+    bool split = format.kind == VDT_RING_SPLIT;
+    uint16_t used = split ? vdt_load16((uint8_t *) ring->guest_mem.device + 2) : ring->pos.used;
+
+    if (ring->kept && ring->kept_pos.avail == ring->pos.avail && ring->kept_pos.used == used) {
+        ring->pos = ring->kept_pos;
+        return true;
+    }
+    vdt_shadow_ring_forget(ring);
+    ring->pos.used = used;
+    if (!vdt_ring_pos_valid(&format, ring->pos)) {
+        g_set_error(error, VDT_ERROR, VDT_ERROR_INVALID,
+                    "ring %u: base %u does not go with used index %u of a ring of %u; the ring "
+                    "does not start",
+                    index, ring->pos.avail, ring->pos.used, ring->num);
+        return false;
+    }
+    ring->kept = true;
+    ring->exact = true;
+    ring->kept_pos = ring->pos;
+    if (ring->pos.avail == ring->pos.used)
+        return true;
+    ring->exact = false;
+    if (!split) {
+        vdt_warning("ring %u: packed requests between used and base are not known; they are lost",
+                    index);
+        return true;
+    }
+
+    struct vdt_guest_ring guest;
+    g_autofree uint16_t *heads = g_new(uint16_t, ring->num);
+    bool ok;
+    vdt_guest_ring_init(&guest, &format, &ring->guest_mem, ring->pos);
+    uint32_t n = vdt_guest_ring_heads(&guest, ring->pos.used, ring->pos.avail, heads, &ok);
+    if (!ok) {
+        g_set_error(error, VDT_ERROR, VDT_ERROR_INVALID,
+                    "ring %u: the avail ring holds no valid heads between used index and base; the "
+                    "ring does not start",
+                    index);
+        return false;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        vdt_shadow_ring_hold(ring, heads[i], 1, NULL, 0);
+    vdt_info("ring %u: no in-flight list came with base %u; %u requests since used index %u go to "
+             "the device again",
+             index, ring->pos.avail, n, ring->pos.used);
+    return true;
+}
+
+/* Memory of ours that the rings need, by part. */
+static void
+measure(const struct vdt_shadow *s, uint64_t need[VDT_ARENA_PARTS])
+{
+    memset(need, 0, VDT_ARENA_PARTS * sizeof(need[0]));
+    for (uint32_t i = 0; i < s->ring_count; i++) {
+        struct vdt_ring_format format = format_of(s, s->rings[i].num);
+        bool split = format.kind == VDT_RING_SPLIT;
+
+        if (!vdt_shadow_ring_wanted(s, i))
+            continue;
+        need[split ? VDT_ARENA_READ : VDT_ARENA_WRITE] += vdt_ring_desc_size(&format) + 64;
+        need[VDT_ARENA_READ] += vdt_ring_driver_size(&format) + 64;
+        need[VDT_ARENA_WRITE] += vdt_ring_device_size(&format) + 64;
+        if (format.indirect)
+            need[VDT_ARENA_READ] += vdt_inflight_table_size(format.num) + 64;
+    }
+    need[VDT_ARENA_READ] += 4096; /* the first frame */
+    if (s->negotiation.device_cvq >= 0)
+        need[VDT_ARENA_CVQ] = 4 * 4096 + 2 * VDT_CVQ_BUFFER_SIZE;
+    for (unsigned i = 0; i < VDT_ARENA_PARTS; i++)
+        need[i] = need[i] ? need[i] : 4096;
+}
+
+bool
+vdt_shadow_provide_arena(struct vdt_shadow *s, uint32_t cvq_asid, GError **error)
+{
+    uint64_t need[VDT_ARENA_PARTS];
+    bool big_enough = s->arena != NULL;
+
+    measure(s, need);
+    for (unsigned i = 0; big_enough && i < VDT_ARENA_PARTS; i++)
+        big_enough = s->arena->length[i] >= need[i] &&
+                     (i != VDT_ARENA_CVQ || !s->arena->mapped[i] || s->arena->asid[i] == cvq_asid);
+    if (!big_enough) {
+        if (s->arena)
+            vdt_arena_unmap(s->arena, s->dev, false);
+        vdt_arena_free(g_steal_pointer(&s->arena), s->space);
+        s->arena = vdt_arena_new(need, s->space, error);
+        if (!s->arena)
+            return false;
+    }
+    for (unsigned i = 0; i < VDT_ARENA_PARTS; i++)
+        vdt_arena_rewind(s->arena, i);
+    return vdt_shadow_place_memory(s, error) && vdt_arena_map(s->arena, s->dev, cvq_asid, error);
+}
+
+static void
+take_ring(struct vdt_arena *arena, const struct vdt_ring_format *format, bool cvq,
+          struct vdt_ring_mem *mem, struct vdt_ring_addr *addr)
+{
+    enum vdt_arena_part read = cvq ? VDT_ARENA_CVQ : VDT_ARENA_READ;
+    enum vdt_arena_part write = cvq ? VDT_ARENA_CVQ : VDT_ARENA_WRITE;
+    size_t desc = vdt_ring_desc_size(format), driver = vdt_ring_driver_size(format),
+           device = vdt_ring_device_size(format);
+
+    mem->desc =
+        vdt_arena_take(arena, format->kind == VDT_RING_SPLIT ? read : write, desc, 64, &addr->desc);
+    mem->driver = vdt_arena_take(arena, read, driver, 64, &addr->driver);
+    mem->device = vdt_arena_take(arena, write, device, 64, &addr->device);
+    memset(mem->desc, 0, desc);
+    memset(mem->driver, 0, driver);
+    memset(mem->device, 0, device);
+}
+
+static bool
+program_ring(struct vdt_device *dev, uint32_t index, uint16_t num, struct vdt_ring_pos pos,
+             bool set_base, const struct vdt_ring_addr *addr, int kick, int call, GError **error)
+{
+    return VDT_DEVICE_CALL(dev, set_num, error, index, num) &&
+           (!set_base || VDT_DEVICE_CALL(dev, set_base, error, index, pos)) &&
+           VDT_DEVICE_CALL(dev, set_addr, error, index, addr) &&
+           VDT_DEVICE_CALL(dev, set_call, error, index, call) &&
+           VDT_DEVICE_CALL(dev, set_kick, error, index, kick);
+}
+
+static gboolean
+relay_call(gint fd, GIOCondition condition, gpointer data)
+{
+    struct vdt_shadow_ring *ring = data;
+
+    vdt_event_drain(fd);
+    vdt_event_signal(ring->call);
+    return G_SOURCE_CONTINUE;
+}
+
+/* The kernel signals eventfds; a frontend may have given us a socket (UML does). */
+static bool
+is_socket(int fd)
+{
+    int type;
+    socklen_t len = sizeof(type);
+
+    return fd >= 0 && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0;
+}
+
+bool
+vdt_shadow_start_direct(struct vdt_shadow *s, uint32_t index, bool warm, GError **error)
+{
+    struct vdt_shadow_ring *ring = &s->rings[index];
+    bool relayed = is_socket(ring->call);
+
+    if (relayed)
+        ring->call_source = vdt_watch_fd(s->options.context, ring->device_call, relay_call, ring);
+    /* From the used index on, the device fetches what it had in flight from the guest's own ring.
+     */
+    struct vdt_ring_pos pos = {.avail = ring->pos.used, .used = ring->pos.used};
+    ring->direct = true;
+    return program_ring(s->dev, index, ring->num, pos, !warm, &ring->gpa, ring->kick,
+                        relayed ? ring->device_call : ring->call, error);
+}
+
+static void
+set_worker_side(struct vdt_shadow *s, struct vdt_shadow_ring *ring)
+{
+    ring->relay.guest_kick = ring->kick;
+    ring->relay.guest_call = ring->call;
+    ring->relay.device_kick = ring->device_kick;
+    ring->relay.device_call = ring->device_call;
+    ring->relay.attention = s->attention;
+    ring->relay.table = s->table;
+    ring->relay.log = s->log_all && s->log.words ? &s->log : NULL;
+    ring->relay.dirty_used_width = s->options.dirty_used_width;
+}
+
+bool
+vdt_shadow_start_relay(struct vdt_shadow *s, uint32_t index, bool warm, GError **error)
+{
+    struct vdt_shadow_ring *ring = &s->rings[index];
+    struct vdt_ring_format format = format_of(s, ring->num);
+    /* Where the device's ring begins: at the guest's used index, so that both positions are equal
+     * once the requests in flight are posted again; at the initial place where it takes no other.
+     */
+    struct vdt_ring_pos pos = {.avail = ring->pos.used, .used = ring->pos.used};
+    if (!s->dev->info.set_base)
+        pos = vdt_ring_pos_initial(format.kind);
+
+    struct vdt_relay_config config = {.format = format,
+                                      .guest_mem = ring->guest_mem,
+                                      .gpa = ring->gpa,
+                                      .guest_pos = ring->pos,
+                                      .device_pos = pos,
+                                      .map = s->map};
+    struct vdt_ring_addr addr;
+    take_ring(s->arena, &format, false, &config.device_mem, &addr);
+    if (format.indirect)
+        config.table_memory.host =
+            vdt_arena_take(s->arena, VDT_ARENA_READ, vdt_inflight_table_size(format.num), 64,
+                           &config.table_memory.iova);
+    vdt_relay_init(&ring->relay, &config);
+    ring->relay_live = true;
+    ring->direct = false;
+    set_worker_side(s, ring);
+    return program_ring(s->dev, index, format.num, pos, !warm, &addr, ring->device_kick,
+                        ring->device_call, error);
+}
+
+bool
+vdt_shadow_start_port(struct vdt_shadow *s, struct vdt_cvq_port *port, GError **error)
+{
+    uint16_t num = MIN(VDT_CVQ_RING_SIZE, s->dev->info.ring_max);
+    struct vdt_ring_addr addr;
+
+    *port = (struct vdt_cvq_port){
+        .format = format_of(s, num), .kick_fd = s->cvq_kick, .call_fd = s->cvq_call};
+    port->format.indirect = false;
+    take_ring(s->arena, &port->format, true, &port->mem, &addr);
+    port->out_size = port->in_size = VDT_CVQ_BUFFER_SIZE;
+    port->out = vdt_arena_take(s->arena, VDT_ARENA_CVQ, port->out_size, 64, &port->out_iova);
+    port->in = vdt_arena_take(s->arena, VDT_ARENA_CVQ, port->in_size, 64, &port->in_iova);
+    memset(port->out, 0, port->out_size);
+    memset(port->in, 0, port->in_size);
+    vdt_event_drain(s->cvq_kick);
+    vdt_event_drain(s->cvq_call);
+    return program_ring(s->dev, (uint32_t) s->negotiation.device_cvq, num,
+                        vdt_ring_pos_initial(port->format.kind), s->dev->info.set_base, &addr,
+                        s->cvq_kick, s->cvq_call, error);
+}
+
+void
+vdt_shadow_end_ring(struct vdt_shadow *s, struct vdt_shadow_ring *ring)
+{
+    if (ring->relay_live)
+        vdt_relay_clear(&ring->relay);
+    vdt_unwatch(s->options.context, &ring->call_source);
+    ring->relay_live = false;
+    ring->active = false;
+    ring->direct = false;
+}
+
+void
+vdt_shadow_end_rings(struct vdt_shadow *s)
+{
+    for (uint32_t i = 0; i < s->ring_count; i++)
+        vdt_shadow_end_ring(s, &s->rings[i]);
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The inside of struct vdt_shadow, shared by the files that make it up: shadow.c (life),
+ * memory_sync.c (guest memory at the device), start.c (thaw), stop.c (freeze), view.c.
+ *
+ * Thread: control; a relay belongs to its worker while @attached.
+ */
+#pragma once
+
+#include "memory/dirty_log.h"
+#include "memory/iova_space.h"
+#include "shadow/arena.h"
+#include "shadow/relay.h"
+#include "shadow/shadow.h"
+#include "shadow/worker.h"
+
+#define VDT_CVQ_RING_SIZE 64u
+#define VDT_CVQ_BUFFER_SIZE 65536u
+
+/* A request that some device had and did not finish. */
+struct vdt_held_request {
+    uint16_t id, slots;
+    uint32_t seg_count;
+    struct vdt_seg *segs; /* owned; packed only */
+};
+
+struct vdt_shadow_ring {
+    /* As the frontend set it up. */
+    uint16_t num;
+    bool addr_set, started, enabled, disabled; /* @disabled: by an explicit ENABLE 0 */
+    uint64_t desc, driver, device;             /* frontend addresses */
+    int kick, call, err;                       /* owned, -1 */
+
+    /* Where it stands while it does not run. @kept: @pos.used and @held come from us or from a
+     * state carrier; else they are derived from guest memory when the ring starts. */
+    struct vdt_ring_pos pos;
+    bool kept;
+    bool exact;
+    GArray *held;                 /* owned, struct vdt_held_request in fetch order */
+    struct vdt_ring_pos kept_pos; /* what @held belongs to; a base that differs voids it */
+
+    /* While it is part of the running device. */
+    bool active, attached, direct; /* @direct: the device works on the guest's own ring */
+    bool relay_live;
+    struct vdt_relay relay;
+    struct vdt_ring_addr gpa;
+    struct vdt_ring_mem guest_mem;
+    int device_kick, device_call; /* owned eventfds, -1 */
+    guint call_source;            /* direct ring whose call descriptor is a socket */
+    const char *broken;
+};
+
+/* One region as it is mapped into the device. */
+struct vdt_mapped {
+    uint64_t gpa, iova, size;
+    uint8_t *host;
+};
+
+struct vdt_shadow {
+    struct vdt_device *dev; /* owned */
+    struct vdt_shadow_options options;
+    struct vdt_shadow_events events;
+    void *ctx;
+    struct vdt_negotiation negotiation;
+    bool features_set, log_all, use_status;
+    uint8_t status;
+
+    struct vdt_guest_map *map; /* owned reference */
+    struct vdt_iova_space *space;
+    struct vdt_arena *arena;      /* owned, NULL until the first start */
+    GArray *mapped;               /* owned, struct vdt_mapped */
+    struct vdt_iova_table *table; /* owned; NULL while IOVA = GPA */
+    bool translated;
+    struct vdt_dirty_log log;
+
+    struct vdt_shadow_ring rings[VDT_RINGS_MAX];
+    uint32_t ring_count;
+    struct vdt_worker **workers; /* owned, options.workers of them */
+
+    enum vdt_mode mode;        /* of the rings that run, or FROZEN, STOPPED */
+    enum vdt_mode thawed_mode; /* the mode before the freeze */
+    const char *mode_reason;
+    bool suspended;             /* frozen by SUSPEND: may be resumed as it is */
+    bool cold;                  /* the next thaw has to bring the device up anew */
+    bool cvq_running;           /* cvq_start() was called and not cvq_stop() */
+    int cvq_kick, cvq_call;     /* owned eventfds of the device's control queue */
+    int config_call, attention; /* owned eventfds */
+    guint config_source, attention_source, update_source;
+    int64_t frozen_at, frozen_us;
+    char *unmigratable;   /* owned */
+    uint8_t *first_frame; /* owned */
+    uint32_t first_frame_len;
+};
+
+/* shadow.c */
+void vdt_shadow_schedule_update(struct vdt_shadow *s);
+
+/* memory_sync.c */
+bool vdt_shadow_place_memory(struct vdt_shadow *s, GError **error); /* identity or translated */
+bool vdt_shadow_sync_memory(struct vdt_shadow *s, GError **error);  /* device maps = guest map */
+void vdt_shadow_forget_memory(struct vdt_shadow *s, struct vdt_device *dev, bool dropped);
+
+/* Is the ring wanted on the device now? */
+bool vdt_shadow_ring_wanted(const struct vdt_shadow *s, uint32_t ring);
+bool vdt_shadow_cvq_wanted(const struct vdt_shadow *s);
+void vdt_shadow_ring_forget(struct vdt_shadow_ring *ring); /* held requests */
+void vdt_shadow_ring_hold(struct vdt_shadow_ring *ring, uint16_t id, uint16_t slots,
+                          const struct vdt_seg *segs, uint32_t seg_count);
+void vdt_shadow_refuse_migration(struct vdt_shadow *s, const char *reason);
+struct vdt_worker *vdt_shadow_worker(struct vdt_shadow *s, uint32_t ring);
+
+/* stop.c */
+bool vdt_shadow_attach_all(struct vdt_shadow *s, GError **error);
+
+/* ring_setup.c */
+bool vdt_shadow_settle_position(struct vdt_shadow *s, uint32_t ring, GError **error);
+bool vdt_shadow_start_direct(struct vdt_shadow *s, uint32_t ring, bool warm, GError **error);
+bool vdt_shadow_start_relay(struct vdt_shadow *s, uint32_t ring, bool warm, GError **error);
+bool vdt_shadow_start_port(struct vdt_shadow *s, struct vdt_cvq_port *port, GError **error);
+bool vdt_shadow_provide_arena(struct vdt_shadow *s, uint32_t cvq_asid, GError **error);
+void vdt_shadow_end_rings(struct vdt_shadow *s);
+void vdt_shadow_end_ring(struct vdt_shadow *s, struct vdt_shadow_ring *ring);
+
+/* start.c */
+bool vdt_shadow_start_guest_cvq(struct vdt_shadow *s, GError **error);
+void vdt_shadow_stop_guest_cvq(struct vdt_shadow *s);
+void vdt_shadow_rest(struct vdt_shadow *s); /* frozen or stopped: the device goes back to reset */
+
+/* passthrough.c */
+enum vdt_mode vdt_shadow_choose_mode(struct vdt_shadow *s, const char **ret_reason);
+/* A suspended device's ring that it worked on itself: position and in-flight list from the device
+ * and the guest's rings; not exact where they cannot tell. */
+void vdt_shadow_read_direct(struct vdt_shadow *s, uint32_t ring);
+/* The guest's ring as it stands, checked: host addresses, GPAs, position. ring_setup.c */
+bool vdt_shadow_resolve_ring(struct vdt_shadow *s, uint32_t ring, GError **error);

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Freeze: bring the device to a stop and learn where each ring stands.
+ *
+ * With SUSPEND the answer is exact. Without it (vp_vdpa) there is only reset: nothing more is
+ * forwarded, what is being transmitted is waited for (bounded), the device is reset, the used rings
+ * are looked at once more, and the receive buffers that it still had count as written in full and
+ * go to the next device again.
+ */
+#include "shadow/shadow_private.h"
+
+#include <poll.h>
+
+#include <vdpa-tracker/error.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+
+static bool
+is_transmit(uint32_t ring)
+{
+    return ring % 2 == 1;
+}
+
+static void
+detach_all(struct vdt_shadow *s)
+{
+    for (uint32_t i = 0; i < s->ring_count; i++) {
+        if (s->rings[i].attached) {
+            vdt_worker_detach(vdt_shadow_worker(s, i), &s->rings[i].relay);
+            s->rings[i].attached = false;
+        }
+    }
+}
+
+bool
+vdt_shadow_attach_all(struct vdt_shadow *s, GError **error)
+{
+    for (uint32_t i = 0; i < s->ring_count; i++) {
+        struct vdt_shadow_ring *ring = &s->rings[i];
+        if (!ring->active || ring->direct || ring->attached || ring->broken)
+            continue;
+        if (!vdt_worker_attach(vdt_shadow_worker(s, i), &ring->relay, error))
+            return false;
+        ring->attached = true;
+    }
+    return true;
+}
+
+static void
+reap_all(struct vdt_shadow *s)
+{
+    for (uint32_t i = 0; i < s->ring_count; i++) {
+        struct vdt_shadow_ring *ring = &s->rings[i];
+        if (ring->active && ring->relay_live && !ring->relay.fault) {
+            while (vdt_relay_back(&ring->relay) > 0)
+                ;
+        }
+    }
+}
+
+static uint32_t
+transmits_in_flight(const struct vdt_shadow *s)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < s->ring_count; i++) {
+        const struct vdt_shadow_ring *ring = &s->rings[i];
+        if (ring->active && ring->relay_live && !ring->relay.fault && is_transmit(i))
+            n += ring->relay.inflight.count;
+    }
+    return n;
+}
+
+/* Wait until the device has sent what it was given. */
+static bool
+drain_transmits(struct vdt_shadow *s, GError **error)
+{
+    int64_t deadline = g_get_monotonic_time() + (int64_t) s->options.drain_ms * 1000;
+
+    for (;;) {
+        struct pollfd fds[VDT_RINGS_MAX];
+        nfds_t n = 0;
+
+        for (uint32_t i = 0; i < s->ring_count; i++) {
+            struct vdt_shadow_ring *ring = &s->rings[i];
+            if (!ring->active || !ring->relay_live || ring->relay.fault || !is_transmit(i))
+                continue;
+            /* Ask for the call first, look second: no completion is slept through. */
+            vdt_device_ring_calls_on(&ring->relay.device);
+            fds[n++] = (struct pollfd){.fd = ring->device_call, .events = POLLIN};
+        }
+        reap_all(s);
+        uint32_t left = transmits_in_flight(s);
+        int64_t now = g_get_monotonic_time();
+        if (left == 0)
+            return true;
+        if (now >= deadline) {
+            g_set_error(error, VDT_ERROR, VDT_ERROR_TIMEOUT,
+                        "%s did not finish %u transmit requests within %u ms and cannot be "
+                        "suspended: it goes on, nothing was switched",
+                        s->dev->info.name, left, s->options.drain_ms);
+            return false;
+        }
+        if (poll(fds, n, (int) ((deadline - now) / 1000) + 1) > 0) {
+            for (nfds_t i = 0; i < n; i++)
+                vdt_event_drain(fds[i].fd);
+        }
+    }
+}
+
+static bool
+stop_device(struct vdt_shadow *s, GError **error)
+{
+    if (s->dev->info.suspend) {
+        if (!VDT_DEVICE_CALL(s->dev, suspend, error))
+            return false;
+        s->suspended = true;
+        reap_all(s);
+        return true;
+    }
+    if (!drain_transmits(s, error) || !VDT_DEVICE_CALL(s->dev, set_status, error, 0))
+        return false;
+    s->suspended = false;
+    s->cold = true;
+    reap_all(s);
+    if (!s->dev->info.maps_survive_reset) {
+        vdt_shadow_forget_memory(s, s->dev, true);
+        if (s->arena)
+            vdt_arena_unmap(s->arena, s->dev, true);
+    }
+    return true;
+}
+
+/* What the relay had in flight, kept for whoever takes the ring next. */
+static void
+keep_state(struct vdt_shadow_ring *ring)
+{
+    struct vdt_relay *relay = &ring->relay;
+    g_autofree uint16_t *ids = g_new(uint16_t, relay->inflight.num);
+    g_autofree struct vdt_seg *segs = g_new(struct vdt_seg, 2u * relay->inflight.num);
+    uint32_t n = vdt_inflight_list(&relay->inflight, ids);
+
+    vdt_shadow_ring_forget(ring);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct vdt_inflight_head *head = &relay->inflight.heads[ids[i]];
+        uint32_t count = relay->inflight.kind == VDT_RING_PACKED
+                             ? vdt_inflight_segments(&relay->inflight, ids[i], segs)
+                             : 0;
+        vdt_shadow_ring_hold(ring, head->guest_id, head->slots, segs, count);
+    }
+    ring->pos = ring->kept_pos = relay->guest.pos;
+    ring->kept = true;
+    ring->exact = !relay->fault;
+}
+
+bool
+vdt_shadow_freeze(struct vdt_shadow *s, GError **error)
+{
+    if (s->mode == VDT_MODE_STOPPED || s->mode == VDT_MODE_FROZEN)
+        return true;
+
+    int64_t now = g_get_monotonic_time();
+    if (s->events.quiesce && !s->events.quiesce(s->ctx, error))
+        return false;
+    detach_all(s);
+    if (!stop_device(s, error)) {
+        g_autoptr(GError) again = NULL;
+        if (!vdt_shadow_attach_all(s, &again))
+            vdt_warning("%s", again->message);
+        if (s->events.running)
+            s->events.running(s->ctx);
+        return false;
+    }
+
+    for (uint32_t i = 0; i < s->ring_count; i++) {
+        struct vdt_shadow_ring *ring = &s->rings[i];
+        if (!ring->active)
+            continue;
+        if (ring->direct) {
+            vdt_shadow_read_direct(s, i);
+        } else {
+            vdt_relay_log_in_flight(&ring->relay);
+            keep_state(ring);
+        }
+    }
+    s->thawed_mode = s->mode;
+    s->mode = VDT_MODE_FROZEN;
+    s->frozen_at = now;
+    return true;
+}
