@@ -42,6 +42,7 @@ build_folder() {
     local folder=$1
     shift
     if [[ ! -f $folder/build.ninja ]]; then
+        mkdir -p "$(dirname "$folder")"
         meson setup "$folder" "$top" "$@" >"$folder.log" 2>&1 || {
             tail -n 30 "$folder.log" >&2
             echo "$folder could not be configured" >&2

@@ -18,8 +18,9 @@ failures=0
 enclose() {
     if [[ ${VDT_ENCLOSED:-} != yes ]]; then
         ((EUID == 0)) || skip_all 'needs root (network namespaces, hostfs)'
-        VDT_ENCLOSED=yes exec unshare --mount --pid --net --fork --kill-child=KILL --mount-proc \
-            "$0" "$@"
+        local enclosure=(unshare --mount --pid --net --fork --kill-child=KILL --mount-proc)
+        "${enclosure[@]}" true 2>/dev/null || skip_all 'namespaces cannot be made here'
+        VDT_ENCLOSED=yes exec "${enclosure[@]}" "$0" "$@"
     fi
     unset VDT_ENCLOSED
     # The first process of a pid namespace gets no signal it has no handler for.
