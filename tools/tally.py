@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Counts test cases: `tally.py FILE...` prints "PASSED FAILED SKIPPED".
 
+`tally.py --failures FILE...` prints what the cases that failed said; meson keeps it to itself.
+
 FILE is a meson testlog.json or the TAP output of one program (*.tap). A program that was to print
 more cases than it did, or that failed without naming a case, counts as one failure more: a crash
 must never make the sum look better.
@@ -52,6 +54,27 @@ def meson(text):
         total = [a + b for a, b in zip(total, case)]
     return total
 
+
+def failures(text):
+    for line in text.splitlines():
+        entry = json.loads(line)
+        telling = 0
+        for word in entry.get('stdout', '').splitlines():
+            if word.startswith('not ok') or word.startswith('Bail out!'):
+                print(f"{entry['name']}: {word}")
+                telling = 40
+            elif re.match(r'ok\b', word):
+                telling = 0
+            elif telling > 0:
+                print(f'    {word}')
+                telling -= 1
+
+
+if sys.argv[1:2] == ['--failures']:
+    for name in sys.argv[2:]:
+        with open(name, encoding='utf-8', errors='replace') as file:
+            failures(file.read())
+    sys.exit()
 
 total = [0, 0, 0]
 for name in sys.argv[1:]:
