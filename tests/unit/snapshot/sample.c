@@ -192,7 +192,9 @@ make_control(void)
 static struct vdt_snapshot *
 make_control_empty(void)
 {
-    struct vdt_snapshot *s = make_net(1, VDT_BIT(VIRTIO_NET_F_HASH_REPORT));
+    struct vdt_snapshot *s =
+        make_net(1, VDT_BIT(VIRTIO_NET_F_HASH_REPORT) | VDT_BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS) |
+                        VDT_BIT(VIRTIO_NET_F_NOTF_COAL));
 
     s->net.set = VDT_NET_PROMISC | VDT_NET_MAC_TABLE | VDT_NET_VLAN | VDT_NET_PAIRS | VDT_NET_HASH |
                  VDT_NET_OFFLOADS | VDT_NET_COAL_TX;
