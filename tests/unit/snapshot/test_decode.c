@@ -281,6 +281,7 @@ Test(decode, what_is_accepted_after_random_damage_is_canonical)
         g_autoptr(GBytes) again = vdt_snapshot_encode(s, NULL);
         cr_assert_not_null(again);
         g_autofree char *text = vdt_snapshot_to_text(s);
+        cr_assert(g_utf8_validate(text, -1, NULL), "%u", i);
         /* A field turned into an unknown one is not written again. */
         if (g_bytes_get_size(again) != bytes->len)
             continue;
