@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Few enough for the first level of cache where spans are few, four a span where they are many. */
-#define GRANULES_MIN 1024u
+/* Fine enough that real layouts have one span a granule; an index of 16 KiB where spans are few, of
+ * four granules a span where they are many. */
+#define GRANULES_MIN 4096u
 #define GRANULES_MAX 65536u
 
 static int
