@@ -108,22 +108,8 @@ vdt_dirty_log_truncated(const struct vdt_dirty_log *log)
 static inline void
 set_bits(uint64_t *word, uint64_t mask)
 {
-    /* Most pages are dirty already once a round has run for a while: a plain load keeps the cache
-     * line shared then. */
     if ((__atomic_load_n(word, __ATOMIC_RELAXED) & mask) != mask)
         __atomic_fetch_or(word, mask, __ATOMIC_RELEASE);
-}
-
-/* [@first, @last] where it meets more than one word. */
-static void
-mark_words(uint64_t *words, uint64_t first, uint64_t last)
-{
-    uint64_t *word = &words[first / WORD_BITS], *end = &words[last / WORD_BITS];
-
-    set_bits(word++, UINT64_MAX << first % WORD_BITS);
-    while (word < end)
-        set_bits(word++, UINT64_MAX);
-    set_bits(end, UINT64_MAX >> (WORD_BITS - 1 - last % WORD_BITS));
 }
 
 /* False when nothing of [@first, *@last] is in the log. */
@@ -138,7 +124,7 @@ drop_excess(struct vdt_dirty_log *log, uint64_t first, uint64_t *last)
 }
 
 void
-vdt_dirty_log_mark(struct vdt_dirty_log *log, uint64_t gpa, uint64_t len)
+vdt_dirty_log_mark_range(struct vdt_dirty_log *log, uint64_t gpa, uint64_t len)
 {
     uint64_t last_byte, first, last;
 
@@ -150,14 +136,19 @@ vdt_dirty_log_mark(struct vdt_dirty_log *log, uint64_t gpa, uint64_t len)
     last = last_byte / VDT_LOG_PAGE;
     if (G_UNLIKELY(last >= log->pages) && !drop_excess(log, first, &last))
         return;
-    /* One page and one word are what the data path asks for. */
-    if (first == last)
-        set_bits(&log->words[first / WORD_BITS], 1ull << first % WORD_BITS);
-    else if (first / WORD_BITS == last / WORD_BITS)
-        set_bits(&log->words[first / WORD_BITS], ((2ull << (last - first)) - 1)
-                                                     << first % WORD_BITS);
-    else
-        mark_words(log->words, first, last);
+
+    uint64_t *word = &log->words[first / WORD_BITS], *end = &log->words[last / WORD_BITS];
+    uint64_t head = UINT64_MAX << first % WORD_BITS;
+    uint64_t tail = UINT64_MAX >> (WORD_BITS - 1 - last % WORD_BITS);
+
+    if (word == end) {
+        set_bits(word, head & tail);
+        return;
+    }
+    set_bits(word++, head);
+    while (word < end)
+        set_bits(word++, UINT64_MAX);
+    set_bits(end, tail);
 }
 
 uint64_t

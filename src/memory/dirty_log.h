@@ -33,12 +33,34 @@ void vdt_dirty_log_clear(struct vdt_dirty_log *log);
 /* The VMM has shortened the file under us: bits set since then may have reached nobody. */
 bool vdt_dirty_log_truncated(const struct vdt_dirty_log *log);
 
+/* Any range; the rest of vdt_dirty_log_mark(). */
+void vdt_dirty_log_mark_range(struct vdt_dirty_log *log, uint64_t gpa, uint64_t len);
+
 /*
  * Mark [@gpa, @gpa + @len) dirty. Whole words at once, a locked OR only where a bit is still clear.
  * Any thread; never blocks. @len 0 marks nothing. The test before the OR may skip the fence that a
  * locked OR implies: for our own stores (not the device's) the caller fences first.
  */
-void vdt_dirty_log_mark(struct vdt_dirty_log *log, uint64_t gpa, uint64_t len);
+static inline void
+vdt_dirty_log_mark(struct vdt_dirty_log *log, uint64_t gpa, uint64_t len)
+{
+    uint64_t end = gpa + len - 1;
+    uint64_t first = gpa / VDT_LOG_PAGE, last = end / VDT_LOG_PAGE;
+
+    /* What wraps has its end below @gpa; so has @len 0, or else its end lies beyond every page. */
+    if (G_UNLIKELY(end < gpa || last >= log->pages || first / 64 != last / 64)) {
+        vdt_dirty_log_mark_range(log, gpa, len);
+        return;
+    }
+
+    uint64_t *word = &log->words[first / 64];
+    uint64_t mask = ((2ull << (last - first)) - 1) << first % 64;
+
+    /* Most pages are dirty already once a round has run for a while: a plain load keeps the cache
+     * line shared then. */
+    if ((__atomic_load_n(word, __ATOMIC_RELAXED) & mask) != mask)
+        __atomic_fetch_or(word, mask, __ATOMIC_RELEASE);
+}
 
 /* Pages set; for status and tests (linear in the log's size). */
 uint64_t vdt_dirty_log_count(const struct vdt_dirty_log *log);

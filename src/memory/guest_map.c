@@ -10,7 +10,6 @@
 #include <vdpa-tracker/error.h>
 
 #include "memory/sigbus.h"
-#include "memory/span_table.h"
 
 #define PAGE 4096u
 
@@ -24,14 +23,16 @@ struct mapping {
 };
 
 struct vdt_guest_map {
+    struct vdt_span_table extents; /* GPA, adjacent regions joined; first, for covers() */
     gint refs;
     uint64_t generation;
     unsigned count;
     struct mapping **mappings;       /* sorted by GPA; one ref on each */
     struct vdt_span_table regions;   /* GPA to host, one span a region */
-    struct vdt_span_table extents;   /* GPA, adjacent regions joined */
     struct vdt_span_table frontends; /* frontend address to GPA, one span a region */
 };
+
+G_STATIC_ASSERT(G_STRUCT_OFFSET(struct vdt_guest_map, extents) == 0);
 
 static bool G_GNUC_PRINTF(3, 4)
     refuse(const struct vdt_region_spec *spec, GError **error, const char *format, ...)
@@ -360,12 +361,6 @@ vdt_guest_map_at_frontend(const struct vdt_guest_map *map, uint64_t addr, uint64
 
     return vdt_guest_map_frontend_to_gpa(map, addr, len, &gpa) ? vdt_guest_map_at(map, gpa, len)
                                                                : NULL;
-}
-
-bool
-vdt_guest_map_covers(const struct vdt_guest_map *map, uint64_t gpa, uint64_t len)
-{
-    return len == 0 || vdt_span_table_find(&map->extents, gpa, len) != NULL;
 }
 
 /* The longest part of [@gpa, @gpa + @len) that one region has; @len is 1 or more and covered. */

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/auto.h"
+#include "memory/span_table.h"
 
 #define VDT_REGIONS_MAX 512u
 
@@ -70,7 +71,14 @@ bool vdt_guest_map_frontend_to_gpa(const struct vdt_guest_map *map, uint64_t add
 /* Is every byte of [@gpa, @gpa + @len) guest memory, adjacent regions counted as one? The data
  * path asks this for each descriptor: a few ns at any number of regions. @len 0: @gpa is ignored.
  */
-bool vdt_guest_map_covers(const struct vdt_guest_map *map, uint64_t gpa, uint64_t len);
+static inline bool
+vdt_guest_map_covers(const struct vdt_guest_map *map, uint64_t gpa, uint64_t len)
+{
+    /* The extents come first in every map. */
+    const struct vdt_span_table *extents = (const struct vdt_span_table *) map;
+
+    return len == 0 || vdt_span_table_find(extents, gpa, len) != NULL;
+}
 
 /* Copies that may cross adjacent regions. False (nothing promised about @buf) where unmapped. */
 bool vdt_guest_map_read(const struct vdt_guest_map *map, uint64_t gpa, void *buf, uint64_t len);

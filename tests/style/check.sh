@@ -22,13 +22,13 @@ guest: base virtio memory vhost_user/protocol.h
 daemon: base virtio memory device shadow control snapshot vhost_user migration proto
 '
 
-# Files whose header does not bear their name: "FILES HEADER". Elsewhere NOUN_PART.c belongs to NOUN.h.
+# Files whose header does not bear their name: "FILES HEADER". Elsewhere NOUN_PART.c belongs to NOUN.h,
+# and whoever includes a NOUN_private.h of its folder belongs to that noun.
 parts='
 src/base/error.c vdpa-tracker/error.h
 src/snapshot/encode.c snapshot/frame.h
 src/snapshot/decode.c snapshot/frame.h
 src/snapshot/validate.c snapshot/frame.h
-src/vhost_user/msg_*.c vhost_user/session_private.h
 src/daemon/main.c -
 '
 
@@ -197,6 +197,9 @@ nouns()
             $pattern) owner=$header ;;
             esac
         done <<<"$parts"
+        folder=${file%/*}
+        folder=${folder#src/}
+        [ -n "$owner" ] || owner=$(includes "$file" | awk -v f="$folder" '$4 ~ "^" f "/.*_private\\.h$" { print $4; exit }')
         noun=${file%.c}
         while [ -z "$owner" ] && [[ ${noun##*/} == *_* ]]; do
             noun=${noun%_*}
