@@ -23,17 +23,20 @@ daemon: base virtio memory device shadow control snapshot vhost_user migration p
 '
 
 # Files whose header does not bear their name: "FILES HEADER". Elsewhere NOUN_PART.c belongs to NOUN.h,
-# and whoever includes a NOUN_private.h of its folder belongs to that noun.
+# and whoever includes FOLDER.h or a NOUN_private.h of its folder belongs to that.
 parts='
 src/base/error.c vdpa-tracker/error.h
 src/snapshot/encode.c snapshot/frame.h
 src/snapshot/decode.c snapshot/frame.h
 src/snapshot/validate.c snapshot/frame.h
+src/snapshot/compat.c snapshot/words.h
+src/snapshot/show.c snapshot/words.h
+src/snapshot/net_json.c snapshot/json.h
 src/daemon/main.c -
 '
 
 # Headers that the build makes, by what is included.
-generated='^(config\.h|.*\.pb-c\.h|.*tracker1\.h)$'
+generated='^(config\.h|.*\.pb-c\.h|.*tracker1\.h|.*_dir\.h)$'
 
 number=0
 failed=0
@@ -199,7 +202,7 @@ nouns()
         done <<<"$parts"
         folder=${file%/*}
         folder=${folder#src/}
-        [ -n "$owner" ] || owner=$(includes "$file" | awk -v f="$folder" '$4 ~ "^" f "/.*_private\\.h$" { print $4; exit }')
+        [ -n "$owner" ] || owner=$(includes "$file" | awk -v f="$folder" '$4 ~ "^" f "/(" f "|.*_private)\\.h$" { print $4; exit }')
         noun=${file%.c}
         while [ -z "$owner" ] && [[ ${noun##*/} == *_* ]]; do
             noun=${noun%_*}
