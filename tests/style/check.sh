@@ -209,7 +209,7 @@ nouns()
             [ ! -e "$noun.h" ] || owner=${noun#src/}.h
         done
         if [ -z "$owner" ]; then
-            echo "$file:1: no ${file##*/} header of its own, of a noun its name begins with, or in the table"
+            echo "$file:1: no ${file##*/} header of its own, of a noun its name begins with, or in the table of check.sh"
         elif [ "$owner" != - ]; then
             row=$(includes "$file" | awk -v a="$owner" -v b="${owner%.h}_private.h" '$4 == a || $4 == b')
             [ -n "$row" ] || echo "$file:1: belongs to $owner and does not include it"

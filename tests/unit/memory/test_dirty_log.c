@@ -62,6 +62,8 @@ Test(dirty_log, mark_sets_exactly_the_pages_that_were_touched)
         {UINT64_MAX, 1, -1, -1, 1},
         {UINT64_MAX - P + 1, 2 * P, -1, -1, 1}, /* wraps; page 0 stays clean */
         {0, UINT64_MAX, 0, PAGES - 1, (1ull << 52) - PAGES},
+        {100, UINT64_MAX - 49, 0, PAGES - 1, (1ull << 52) - PAGES}, /* wraps into its first page */
+        {10 * P, UINT64_MAX - 4 * P, 10, PAGES - 1, (1ull << 52) - PAGES}, /* ... word */
     };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {

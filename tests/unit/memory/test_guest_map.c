@@ -13,6 +13,7 @@
 
 #include "base/fd.h"
 #include "memory/guest_map.h"
+#include "memory/sigbus.h"
 
 VDT_SUITE(guest_map);
 
@@ -388,4 +389,18 @@ Test(guest_map, hit_of_a_dropped_region_does_not_stick)
     cr_assert_eq(ftruncate(fd, (off_t) MIB), 0);
     map = vdt_guest_map_from_table(&spec, 1, NULL);
     cr_assert_not(vdt_guest_map_truncated(map));
+}
+
+Test(guest_map, regions_come_and_go_without_end)
+{
+    VDT_AUTO_FD fd = file_of(PAGE);
+    const struct vdt_region_spec spec = {0, PAGE, FRONTEND, 0, fd};
+    VDT_AUTO(guest_map) empty = vdt_guest_map_new();
+
+    for (unsigned i = 0; i < 2 * VDT_GUARDS_MAX; i++) {
+        g_autoptr(GError) error = NULL;
+        VDT_AUTO(guest_map) map = vdt_guest_map_with(empty, &spec, &error);
+
+        cr_assert(map, "round %u: %s", i, error ? error->message : "");
+    }
 }
