@@ -16,19 +16,22 @@ void
 vdt_device_split_post(struct vdt_device_ring *ring, const struct vdt_chain *chain, uint16_t id,
                       uint64_t table, uint32_t table_len)
 {
-    uint32_t slot = chain->head;
+    const struct vdt_seg *seg = chain->seg;
+    uint32_t direct = chain->direct, slot = chain->head;
+    void *descs = ring->mem.desc;
 
-    for (uint32_t i = 0; i < chain->direct; i++) {
-        const struct vdt_seg *seg = &chain->seg[i];
-        uint16_t next = i + 1 < chain->slots ? VDT_SEG_NEXT : 0;
+    for (uint32_t i = 0; i < direct; i++, seg++) {
+        bool more = i + 1 < direct || VDT_UNLIKELY(chain->indirect);
+        uint16_t write = seg->flags & VDT_SEG_WRITE, next = seg->next;
 
-        vdt_split_store_desc(ring->mem.desc, slot, seg->addr, seg->len,
-                             (seg->flags & VDT_SEG_WRITE) | next, next ? seg->next : 0);
-        slot = seg->next;
+        if (more)
+            vdt_split_store_desc(descs, slot, seg->addr, seg->len, write | VDT_SEG_NEXT, next);
+        else
+            vdt_split_store_desc(descs, slot, seg->addr, seg->len, write, 0);
+        slot = next;
     }
     if (VDT_UNLIKELY(chain->indirect))
-        vdt_split_store_desc(ring->mem.desc, chain->indirect_slot, table, table_len,
-                             VDT_SEG_INDIRECT, 0);
+        vdt_split_store_desc(descs, chain->indirect_slot, table, table_len, VDT_SEG_INDIRECT, 0);
     vdt_posted_add(ring, chain, id);
     vdt_store16(vdt_split_avail_entry(ring->mem.driver, ring->format.num, ring->pos.avail), id);
     ring->pos.avail++;
@@ -52,7 +55,7 @@ vdt_device_split_publish(struct vdt_device_ring *ring)
 }
 
 /* Nothing that was seen before is left: ask the device for more. */
-static enum vdt_reap
+static __attribute__((noinline)) enum vdt_reap
 look_for_more(struct vdt_device_ring *ring)
 {
     /* Pairs with the device's store of used.idx: its entries are visible after this. */
@@ -73,7 +76,7 @@ look_for_more(struct vdt_device_ring *ring)
  * In order (2.7.9) an entry stands for all chains from the oldest to its own; it lies where the
  * first of them would have been used, and used.idx counts them all.
  */
-static enum vdt_reap
+static __attribute__((noinline)) enum vdt_reap
 reap_batch(struct vdt_device_ring *ring, uint16_t id, uint32_t len, struct vdt_used *ret_used)
 {
     if (VDT_UNLIKELY(vdt_posted_batch(ring, id) > (uint16_t) (ring->used_seen - ring->pos.used))) {

@@ -4,44 +4,39 @@
 #include "virtio/chain_walk.h"
 #include "virtio/split_layout.h"
 
-static enum vdt_ring_fault
-copy_chain(const struct vdt_guest_ring *ring, const struct vdt_reader *reader, uint32_t head,
-           struct vdt_chain *chain)
+/* Follow a chain from its first descriptor @desc, which stands at @head. */
+static __attribute__((noinline)) enum vdt_ring_fault
+copy_list(const struct vdt_guest_ring *ring, const struct vdt_reader *reader, uint32_t head,
+          struct vdt_seg desc, struct vdt_chain *chain)
 {
-    uint32_t num = ring->format.num, index = head, slots = 0;
+    uint32_t num = ring->format.num, index = head, slots = 1;
+    const void *table = ring->mem.desc;
     struct vdt_chain_walk walk;
-    struct vdt_seg desc;
     enum vdt_ring_fault fault;
 
-    if (VDT_UNLIKELY(head >= num))
-        return VDT_FAULT_HEAD;
     vdt_chain_walk_start(&walk, chain);
-    for (;;) {
-        desc = vdt_split_load_desc(ring->mem.desc, index);
-        slots++;
-        if (VDT_UNLIKELY(desc.flags & VDT_SEG_INDIRECT))
-            break;
+    while (VDT_LIKELY(!(desc.flags & VDT_SEG_INDIRECT))) {
         fault = vdt_chain_walk_add(&walk, chain, desc);
         if (VDT_UNLIKELY(fault != VDT_FAULT_NONE))
             return fault;
-        if (VDT_LIKELY(!(desc.flags & VDT_SEG_NEXT)))
+        if (!(desc.flags & VDT_SEG_NEXT))
             break;
         index = desc.next;
         if (VDT_UNLIKELY(index >= num))
             return VDT_FAULT_NEXT;
         if (VDT_UNLIKELY(slots == num))
             return VDT_FAULT_LOOP;
+        desc = vdt_split_load_desc(table, index);
+        slots++;
     }
-    chain->head = (uint16_t) head;
-    chain->id = (uint16_t) head;
     chain->slots = (uint16_t) slots;
     chain->direct = chain->count;
-    if (VDT_UNLIKELY(desc.flags & VDT_SEG_INDIRECT)) {
+    if (desc.flags & VDT_SEG_INDIRECT) {
         /* It ends the chain; its WRITE means nothing (2.7.5.3.2). */
         if (!ring->format.indirect || desc.flags & VDT_SEG_NEXT)
             return VDT_FAULT_INDIRECT;
-        fault =
-            vdt_chain_walk_split_table(&walk, chain, reader, desc.addr, desc.len, ring->format.num);
+        fault = vdt_chain_walk_split_table(&walk, chain, reader, desc.addr, desc.len,
+                                           ring->format.num);
         if (fault != VDT_FAULT_NONE)
             return fault;
         chain->indirect = true;
@@ -50,8 +45,24 @@ copy_chain(const struct vdt_guest_ring *ring, const struct vdt_reader *reader, u
     return vdt_chain_walk_end(&walk, chain);
 }
 
+static inline enum vdt_ring_fault
+copy_chain(const struct vdt_guest_ring *ring, const struct vdt_reader *reader, uint16_t head,
+           struct vdt_chain *chain)
+{
+    struct vdt_seg desc;
+
+    if (VDT_UNLIKELY(head >= ring->format.num))
+        return VDT_FAULT_HEAD;
+    chain->head = head;
+    chain->id = head;
+    desc = vdt_split_load_desc(ring->mem.desc, head);
+    if (VDT_LIKELY(!(desc.flags & (VDT_SEG_NEXT | VDT_SEG_INDIRECT))))
+        return vdt_chain_walk_single(chain, desc);
+    return copy_list(ring, reader, head, desc, chain);
+}
+
 /* Nothing that was seen before is left: ask the driver for more. */
-static enum vdt_take
+static __attribute__((noinline)) enum vdt_take
 look_for_more(struct vdt_guest_ring *ring)
 {
     /* Pairs with the driver's barrier before its store of avail.idx: entries and descriptors up to
