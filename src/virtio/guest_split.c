@@ -2,12 +2,10 @@
 #include "virtio/guest_split.h"
 
 #include "virtio/chain_walk.h"
-#include "virtio/split_layout.h"
 
-/* Follow a chain from its first descriptor @desc, which stands at @head. */
-static __attribute__((noinline)) enum vdt_ring_fault
-copy_list(const struct vdt_guest_ring *ring, const struct vdt_reader *reader, uint32_t head,
-          struct vdt_seg desc, struct vdt_chain *chain)
+enum vdt_ring_fault
+vdt_guest_split_copy_list(const struct vdt_guest_ring *ring, const struct vdt_reader *reader,
+                          uint32_t head, struct vdt_seg desc, struct vdt_chain *chain)
 {
     uint32_t num = ring->format.num, index = head, slots = 1;
     const void *table = ring->mem.desc;
@@ -35,8 +33,8 @@ copy_list(const struct vdt_guest_ring *ring, const struct vdt_reader *reader, ui
         /* It ends the chain; its WRITE means nothing (2.7.5.3.2). */
         if (!ring->format.indirect || desc.flags & VDT_SEG_NEXT)
             return VDT_FAULT_INDIRECT;
-        fault = vdt_chain_walk_split_table(&walk, chain, reader, desc.addr, desc.len,
-                                           ring->format.num);
+        fault =
+            vdt_chain_walk_split_table(&walk, chain, reader, desc.addr, desc.len, ring->format.num);
         if (fault != VDT_FAULT_NONE)
             return fault;
         chain->indirect = true;
@@ -45,25 +43,8 @@ copy_list(const struct vdt_guest_ring *ring, const struct vdt_reader *reader, ui
     return vdt_chain_walk_end(&walk, chain);
 }
 
-static inline enum vdt_ring_fault
-copy_chain(const struct vdt_guest_ring *ring, const struct vdt_reader *reader, uint16_t head,
-           struct vdt_chain *chain)
-{
-    struct vdt_seg desc;
-
-    if (VDT_UNLIKELY(head >= ring->format.num))
-        return VDT_FAULT_HEAD;
-    chain->head = head;
-    chain->id = head;
-    desc = vdt_split_load_desc(ring->mem.desc, head);
-    if (VDT_LIKELY(!(desc.flags & (VDT_SEG_NEXT | VDT_SEG_INDIRECT))))
-        return vdt_chain_walk_single(chain, desc);
-    return copy_list(ring, reader, head, desc, chain);
-}
-
-/* Nothing that was seen before is left: ask the driver for more. */
-static __attribute__((noinline)) enum vdt_take
-look_for_more(struct vdt_guest_ring *ring)
+enum vdt_take
+vdt_guest_split_look(struct vdt_guest_ring *ring)
 {
     /* Pairs with the driver's barrier before its store of avail.idx: entries and descriptors up to
      * it are visible after this. */
@@ -83,53 +64,15 @@ look_for_more(struct vdt_guest_ring *ring)
 }
 
 enum vdt_take
-vdt_guest_split_take(struct vdt_guest_ring *ring, const struct vdt_reader *reader,
-                     struct vdt_chain *chain)
-{
-    uint16_t head;
-    enum vdt_ring_fault fault;
-
-    if (VDT_UNLIKELY(ring->fault != VDT_FAULT_NONE))
-        return VDT_TAKE_BROKEN;
-    if (ring->avail_seen == ring->pos.avail) {
-        enum vdt_take more = look_for_more(ring);
-
-        if (more != VDT_TAKE_CHAIN)
-            return more;
-    }
-    head = vdt_load16(vdt_split_avail_entry(ring->mem.driver, ring->format.num, ring->pos.avail));
-    fault = copy_chain(ring, reader, head, chain);
-    if (VDT_UNLIKELY(fault != VDT_FAULT_NONE)) {
-        ring->fault = fault;
-        return VDT_TAKE_BROKEN;
-    }
-    ring->pos.avail++;
-    ring->in_flight++;
-    return VDT_TAKE_CHAIN;
-}
-
-enum vdt_take
 vdt_guest_split_take_head(struct vdt_guest_ring *ring, const struct vdt_reader *reader,
                           uint16_t head, struct vdt_chain *chain)
 {
     enum vdt_ring_fault fault = ring->fault;
 
     if (fault == VDT_FAULT_NONE)
-        fault = copy_chain(ring, reader, head, chain);
+        fault = vdt_guest_split_copy(ring, reader, head, chain);
     ring->fault = fault;
     return fault == VDT_FAULT_NONE ? VDT_TAKE_CHAIN : VDT_TAKE_BROKEN;
-}
-
-void
-vdt_guest_split_give(struct vdt_guest_ring *ring, uint16_t id, uint32_t len)
-{
-    uint64_t entry = htole64(id | (uint64_t) len << 32);
-
-    /* Entries are 4-byte aligned; nobody looks at this one before publish(). */
-    memcpy(vdt_split_used_entry(ring->mem.device, ring->format.num, ring->pos.used), &entry,
-           sizeof entry);
-    ring->pos.used++;
-    ring->in_flight--;
 }
 
 void
