@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Device split ring: what "virtio/device_ring.h" promises, for VDT_RING_SPLIT. Go through that
- * header.
+ * Device split ring: what "virtio/device_ring.h" promises, for VDT_RING_SPLIT.
+ *
+ * Go through that header; only a loop over chains that knows the kind of its rings calls post and
+ * reap here: they are inline, since a call costs as much as they do.
  */
 #pragma once
 

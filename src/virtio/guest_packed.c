@@ -8,9 +8,9 @@
  * Copy the chain whose first descriptor, with @flags, was found available at pos.avail. Its other
  * descriptors were written before that one's flags (2.8.6), so plain loads do.
  */
-static enum vdt_ring_fault
-copy_chain(const struct vdt_guest_ring *ring, const struct vdt_reader *reader, uint16_t flags,
-           struct vdt_chain *chain)
+static __attribute__((noinline)) enum vdt_ring_fault
+copy_list(const struct vdt_guest_ring *ring, const struct vdt_reader *reader, uint16_t flags,
+          struct vdt_chain *chain)
 {
     uint32_t room = ring->format.num - ring->in_flight, slots = 0;
     uint16_t num = ring->format.num, pos = ring->pos.avail, id;
@@ -18,8 +18,6 @@ copy_chain(const struct vdt_guest_ring *ring, const struct vdt_reader *reader, u
     struct vdt_seg desc;
     enum vdt_ring_fault fault;
 
-    if (__builtin_expect(room == 0, 0))
-        return VDT_FAULT_AVAIL_INDEX;
     vdt_chain_walk_start(&walk, chain);
     for (;;) {
         uint8_t *p = vdt_packed_desc(ring->mem.desc, pos);
@@ -44,7 +42,6 @@ copy_chain(const struct vdt_guest_ring *ring, const struct vdt_reader *reader, u
             return VDT_FAULT_TOO_LONG;
         pos = vdt_packed_advance(pos, 1, num);
     }
-    chain->head = ring->pos.avail & 0x7fff;
     chain->id = id;
     chain->slots = (uint16_t) slots;
     chain->direct = chain->count;
@@ -59,6 +56,24 @@ copy_chain(const struct vdt_guest_ring *ring, const struct vdt_reader *reader, u
         chain->indirect_slot = chain->head;
     }
     return vdt_chain_walk_end(&walk, chain);
+}
+
+static inline enum vdt_ring_fault
+copy_chain(const struct vdt_guest_ring *ring, const struct vdt_reader *reader, uint16_t flags,
+           struct vdt_chain *chain)
+{
+    const uint8_t *p = vdt_packed_desc(ring->mem.desc, ring->pos.avail);
+    uint64_t rest;
+
+    if (__builtin_expect(ring->in_flight >= ring->format.num, 0))
+        return VDT_FAULT_AVAIL_INDEX;
+    chain->head = ring->pos.avail & 0x7fff;
+    if (__builtin_expect(flags & (VDT_SEG_NEXT | VDT_SEG_INDIRECT), 0))
+        return copy_list(ring, reader, flags, chain);
+    rest = vdt_load64(p + 8);
+    chain->id = (uint16_t) (rest >> 32);
+    return vdt_chain_walk_single(
+        chain, (struct vdt_seg){.addr = vdt_load64(p), .len = (uint32_t) rest, .flags = flags});
 }
 
 enum vdt_take
