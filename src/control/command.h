@@ -9,9 +9,9 @@
  * some frontends keep it to themselves and still acknowledge its dependents.
  *
  * Applied states are canonical, so that replay and read-back agree: the last of VQ_PAIRS_SET,
- * RSS_CONFIG and HASH_CONFIG is in force and takes the others' effect away (only the number of pairs
- * survives HASH_CONFIG), TX_SET and RX_SET forget the overrides of single rings of their direction,
- * and a VLAN filter without a VLAN is not set, since that is a fresh device's.
+ * RSS_CONFIG and HASH_CONFIG is in force and takes the others' effect away (only the number of
+ * pairs survives HASH_CONFIG), TX_SET and RX_SET forget the overrides of single rings of their
+ * direction, and a VLAN filter without a VLAN is not set, since that is a fresh device's.
  */
 #pragma once
 
@@ -82,8 +82,9 @@ bool vdt_command_allowed(const struct vdt_command *command, const struct vdt_net
 
 /*
  * Every command that brings a fresh device to @state, in replay order. A group that is not set is
- * left at the device's default; a caller who knows the device's MAC sets it in @state, so that it is
- * always explicit (a "fresh" device may still hold another guest's). False when the sink stopped.
+ * left at the device's default; a caller who knows the device's MAC sets it in @state, so that it
+ * is always explicit (a "fresh" device may still hold another guest's). False when the sink
+ * stopped.
  */
 bool vdt_command_emit(const struct vdt_net_state *state, uint64_t features,
                       const struct vdt_command_sink *sink);

@@ -11,11 +11,11 @@
 
 struct vdt_control_model {
     struct vdt_net_state state;
-    uint64_t features; /* acked by the guest */
+    uint64_t features;                /* acked by the guest */
     struct vdt_control_limits limits; /* as the guest sees them in its config space */
-    char *unmigratable; /* owned: why this state cannot be carried, NULL if it can */
-    uint64_t captured;  /* commands applied */
-    uint64_t refused;   /* commands answered with ERR, by us or by the device */
+    char *unmigratable;               /* owned: why this state cannot be carried, NULL if it can */
+    uint64_t captured;                /* commands applied */
+    uint64_t refused;                 /* commands answered with ERR, by us or by the device */
 };
 
 void vdt_control_model_init(struct vdt_control_model *model);

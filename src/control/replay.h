@@ -2,8 +2,8 @@
 /*
  * Replay: bring a fresh device to a net state, command by command, every ack by name.
  *
- * Commands go in the canonical order of the table, as many in flight as the device's queue holds.
- * Explicit values always: a "fresh" device is not always at its defaults. Thread: control, blocks.
+ * Commands go in the canonical order of the table, as many in flight as the device's queue holds,
+ * one for each value that is set (see vdt_command_emit() for what is not). Thread: control, blocks.
  */
 #pragma once
 
@@ -18,7 +18,7 @@ struct vdt_replay_step {
 struct vdt_replay_report {
     GPtrArray *steps; /* struct vdt_replay_step *, NULL unless asked for with @keep_steps */
     bool keep_steps;
-    unsigned commands; /* posted */
+    unsigned commands; /* answered */
     unsigned acked;    /* answered OK */
     int64_t us;        /* the whole of it */
 };
@@ -30,8 +30,10 @@ unsigned vdt_replay_count(const struct vdt_net_state *state, uint64_t features);
 
 /*
  * @features: negotiated with the device. False with @error ("replaying command 17 of 120
- * (VLAN_ADD 100) onto sim:... : the device answered ERR"), VDT_ERROR_REFUSED for a NAK; then the
+ * (VLAN_ADD 100) onto sim:...: the device answered ERR"), VDT_ERROR_REFUSED for a NAK; then the
  * device must not be started. Commands in flight behind a refused one may have taken effect.
+ * VDT_ERROR_REFUSED too, before anything is sent, for a group that no negotiated command covers;
+ * VDT_ERROR_INVALID for a state that is not valid.
  */
 bool vdt_replay(const struct vdt_net_state *state, uint64_t features, struct vdt_device_cvq *cvq,
                 unsigned deadline_ms, struct vdt_replay_report *report, GError **error);

@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "control/device_cvq.h"
+
+#include <poll.h>
+#include <vdpa-tracker/error.h>
+
+#include "base/fd.h"
+#include "base/wire.h"
+#include "control/event_source.h"
+
+#define HEADER 2u /* class, command */
+
+/*
+ * A buffer that is filled round and round and freed in the order it was filled. Stretches are
+ * contiguous: one that does not fit before the end starts at 0. head == tail is "empty".
+ */
+struct stripe {
+    uint32_t size, head, tail;
+};
+
+/* One command at the device. */
+struct flight {
+    uint32_t index; /* run(): which of its commands */
+    uint8_t class, command;
+    uint32_t reply_max;
+    uint32_t in_at;
+    uint32_t out_end, in_end; /* of its stretches */
+    uint32_t used_len;
+    bool used;
+    bool forgotten;
+    int64_t posted_at;
+};
+
+struct vdt_device_cvq {
+    struct vdt_device_cvq_config config;
+    char *name; /* owned */
+    struct vdt_device_ring ring;
+    struct flight *flights; /* owned, circular, oldest first: answers are heard in order */
+    uint32_t first, count, capacity;
+    uint32_t *flight_of; /* owned, by ring id */
+    struct stripe out, in;
+    char *broken; /* owned */
+    uint8_t reply[VDT_COMMAND_REPLY_MAX];
+
+    /* The command of post(). */
+    vdt_command_done done; /* NULL: none */
+    void *done_ctx;
+    int64_t deadline;
+    unsigned deadline_ms;
+    GSource *call, *clock;
+};
+
+/* Where @len bytes can go; false when there is no room now. */
+static bool
+stripe_find(const struct stripe *stripe, uint32_t len, uint32_t *ret_at)
+{
+    *ret_at = stripe->head;
+    if (stripe->head < stripe->tail)
+        return stripe->tail - stripe->head > len;
+    if (stripe->size - stripe->head >= len)
+        return true;
+    *ret_at = 0;
+    return stripe->tail > len;
+}
+
+struct vdt_device_cvq *
+vdt_device_cvq_new(const struct vdt_device_cvq_config *config)
+{
+    struct vdt_device_cvq *cvq = g_new0(struct vdt_device_cvq, 1);
+    const uint32_t num = config->format.num;
+
+    g_assert(num >= 2 && config->out_size >= VDT_COMMAND_MAX && config->in_size >= 1);
+    cvq->config = *config;
+    cvq->name = g_strdup(config->device_name);
+    cvq->config.device_name = cvq->name;
+    cvq->capacity = num / 2;
+    cvq->flights = g_new0(struct flight, cvq->capacity);
+    cvq->flight_of = g_new0(uint32_t, num);
+    cvq->out.size = config->out_size;
+    cvq->in.size = config->in_size;
+    vdt_device_ring_init(&cvq->ring, &config->format, &config->mem,
+                         vdt_ring_pos_initial(config->format.kind));
+    return cvq;
+}
+
+/* Nobody waits for an answer of post() any more. */
+static void
+end_wait(struct vdt_device_cvq *cvq)
+{
+    vdt_source_clear(&cvq->call);
+    vdt_source_clear(&cvq->clock);
+    cvq->done = NULL;
+}
+
+void
+vdt_device_cvq_free(struct vdt_device_cvq *cvq)
+{
+    if (!cvq)
+        return;
+    end_wait(cvq);
+    vdt_device_ring_clear(&cvq->ring);
+    g_free(cvq->flights);
+    g_free(cvq->flight_of);
+    g_free(cvq->broken);
+    g_free(cvq->name);
+    g_free(cvq);
+}
+
+bool
+vdt_device_cvq_idle(const struct vdt_device_cvq *cvq)
+{
+    return cvq->count == 0;
+}
+
+const char *
+vdt_device_cvq_name(const struct vdt_device_cvq *cvq)
+{
+    return cvq->name;
+}
+
+const char *
+vdt_device_cvq_broken(const struct vdt_device_cvq *cvq)
+{
+    return cvq->broken;
+}
+
+static struct flight *
+nth_flight(struct vdt_device_cvq *cvq, uint32_t n)
+{
+    return &cvq->flights[(cvq->first + n) % cvq->capacity];
+}
+
+static void G_GNUC_PRINTF(2, 3) break_queue(struct vdt_device_cvq *cvq, const char *format, ...)
+{
+    va_list args;
+
+    if (cvq->broken)
+        return;
+    va_start(args, format);
+    cvq->broken = g_strdup_vprintf(format, args);
+    va_end(args);
+}
+
+static void
+miss_deadline(struct vdt_device_cvq *cvq, unsigned deadline_ms)
+{
+    const struct flight *oldest = nth_flight(cvq, 0);
+    const struct vdt_command command = {.class = oldest->class, .command = oldest->command};
+    g_autofree char *text = vdt_command_describe(&command);
+
+    break_queue(cvq, "%s did not answer %s within %u ms; its control queue is out of service",
+                cvq->name, text, deadline_ms);
+}
+
+static bool
+set_broken_error(const struct vdt_device_cvq *cvq, bool timeout, GError **error)
+{
+    g_set_error_literal(error, VDT_ERROR, timeout ? VDT_ERROR_TIMEOUT : VDT_ERROR_FAILED,
+                        cvq->broken);
+    return false;
+}
+
+/* Both stretches and both descriptors, or nothing: nothing to take back then. */
+static bool
+place(struct vdt_device_cvq *cvq, const struct vdt_command *command, uint32_t reply_max,
+      uint32_t index, int64_t now)
+{
+    const uint32_t out_len = HEADER + command->len, in_len = 1 + reply_max;
+    struct vdt_seg segs[2];
+    struct vdt_chain chain = {
+        .seg = segs,
+        .capacity = 2,
+        .count = 2,
+        .direct = 2,
+        .slots = 2,
+        .readable = out_len,
+        .writable = in_len,
+    };
+    uint32_t out_at, in_at, slot;
+    uint16_t id;
+
+    if (cvq->count == cvq->capacity || !stripe_find(&cvq->out, out_len, &out_at) ||
+        !stripe_find(&cvq->in, in_len, &in_at))
+        return false;
+    segs[0] = (struct vdt_seg){cvq->config.out_iova + out_at, out_len, VDT_SEG_NEXT, 0};
+    segs[1] = (struct vdt_seg){cvq->config.in_iova + in_at, in_len, VDT_SEG_WRITE, 0};
+    if (!vdt_device_ring_lay(&cvq->ring, &chain, &id))
+        return false;
+
+    cvq->config.out[out_at] = command->class;
+    cvq->config.out[out_at + 1] = command->command;
+    if (command->len > 0)
+        memcpy(cvq->config.out + out_at + HEADER, command->data, command->len);
+    memset(cvq->config.in + in_at, 0, in_len);
+    cvq->config.in[in_at] = VDT_ACK_ERR;
+    vdt_device_ring_post(&cvq->ring, &chain, id, 0, 0);
+
+    slot = (cvq->first + cvq->count++) % cvq->capacity;
+    cvq->out.head = out_at + out_len;
+    cvq->in.head = in_at + in_len;
+    cvq->flight_of[id] = slot;
+    cvq->flights[slot] = (struct flight){
+        .index = index,
+        .class = command->class,
+        .command = command->command,
+        .reply_max = reply_max,
+        .in_at = in_at,
+        .out_end = cvq->out.head,
+        .in_end = cvq->in.head,
+        .posted_at = now,
+    };
+    return true;
+}
+
+static void
+publish(struct vdt_device_cvq *cvq)
+{
+    if (vdt_device_ring_publish(&cvq->ring))
+        vdt_event_signal(cvq->config.kick_fd);
+}
+
+/* Note every completion, in whatever order the device makes them. True if there was one. */
+static bool
+reap(struct vdt_device_cvq *cvq)
+{
+    struct vdt_used used;
+    bool any = false;
+
+    for (;;) {
+        switch (vdt_device_ring_reap(&cvq->ring, &used)) {
+        case VDT_REAP_EMPTY:
+            return any;
+        case VDT_REAP_BROKEN:
+            break_queue(cvq, "%s broke its control queue (%s); it is out of service", cvq->name,
+                        vdt_ring_fault_name(cvq->ring.fault));
+            return any;
+        case VDT_REAP_USED:
+            break;
+        }
+        struct flight *flight = &cvq->flights[cvq->flight_of[used.id]];
+        flight->used = true;
+        flight->used_len = used.len;
+        any = true;
+    }
+}
+
+/*
+ * The oldest command's answer, if it is there; its stretches are free from then on. Device-writable
+ * bytes are loaded once, into @ret_result.
+ */
+static bool
+pop(struct vdt_device_cvq *cvq, int64_t now, struct flight *ret_flight,
+    struct vdt_command_result *ret_result)
+{
+    const struct flight *oldest = nth_flight(cvq, 0);
+    uint32_t len = 0;
+    uint8_t ack = VDT_ACK_ERR;
+
+    if (cvq->count == 0 || !oldest->used)
+        return false;
+    if (oldest->used_len > 0)
+        ack = __atomic_load_n(cvq->config.in + oldest->in_at, __ATOMIC_RELAXED);
+    if (ack != VDT_ACK_OK)
+        ack = VDT_ACK_ERR;
+    else
+        len = MIN(oldest->used_len - 1, oldest->reply_max);
+    memcpy(cvq->reply, cvq->config.in + oldest->in_at + 1, len);
+    *ret_result = (struct vdt_command_result){
+        .ack = ack,
+        .reply = cvq->reply,
+        .reply_len = len,
+        .us = now - oldest->posted_at,
+    };
+    *ret_flight = *oldest;
+
+    cvq->out.tail = oldest->out_end;
+    cvq->in.tail = oldest->in_end;
+    cvq->first = (cvq->first + 1) % cvq->capacity;
+    if (--cvq->count == 0) {
+        cvq->out.head = cvq->out.tail = 0;
+        cvq->in.head = cvq->in.tail = 0;
+    }
+    return true;
+}
+
+/* @done may free the queue. */
+static void
+finish(struct vdt_device_cvq *cvq, const struct vdt_command_result *result, bool timeout)
+{
+    vdt_command_done done = cvq->done;
+    g_autoptr(GError) error = NULL;
+
+    if (!result)
+        set_broken_error(cvq, timeout, &error);
+    end_wait(cvq);
+    done(cvq->done_ctx, result, error);
+}
+
+/* Called, woken or due: is the answer of post() there? */
+static void
+look(void *ctx)
+{
+    struct vdt_device_cvq *cvq = ctx;
+    const int64_t now = g_get_monotonic_time();
+    struct vdt_command_result result;
+    struct flight flight;
+    bool timeout = false;
+
+    reap(cvq);
+    while (pop(cvq, now, &flight, &result)) {
+        if (!flight.forgotten) {
+            finish(cvq, &result, false);
+            return;
+        }
+    }
+    if (!cvq->broken && now >= cvq->deadline) {
+        timeout = true;
+        miss_deadline(cvq, cvq->deadline_ms);
+    }
+    if (cvq->broken)
+        finish(cvq, NULL, timeout);
+    else
+        g_source_set_ready_time(cvq->clock,
+                                vdt_device_ring_calls_on(&cvq->ring) ? now : cvq->deadline);
+}
+
+static bool
+refuse_when_busy(struct vdt_device_cvq *cvq, GError **error)
+{
+    if (cvq->broken)
+        return set_broken_error(cvq, false, error);
+    if (cvq->done) {
+        g_set_error(error, VDT_ERROR, VDT_ERROR_BUSY,
+                    "the control queue of %s is waiting for an answer; it takes one command at a "
+                    "time",
+                    cvq->name);
+        return false;
+    }
+    return true;
+}
+
+/* Would it fit into an empty queue? */
+static bool
+fits(const struct vdt_device_cvq *cvq, const struct vdt_command *command, uint32_t reply_max,
+     GError **error)
+{
+    if (command->len <= cvq->config.out_size - HEADER && reply_max < cvq->config.in_size &&
+        reply_max <= VDT_COMMAND_REPLY_MAX)
+        return true;
+    g_autofree char *text = vdt_command_describe(command);
+    g_set_error(error, VDT_ERROR, VDT_ERROR_UNSUPPORTED,
+                "%s (%u bytes, %u of reply) does not fit the control buffers of %s", text,
+                command->len, reply_max, cvq->name);
+    return false;
+}
+
+bool
+vdt_device_cvq_post(struct vdt_device_cvq *cvq, const struct vdt_command *command,
+                    uint32_t reply_max, unsigned deadline_ms, GMainContext *context,
+                    vdt_command_done done, void *ctx, GError **error)
+{
+    const int64_t now = g_get_monotonic_time();
+
+    if (!refuse_when_busy(cvq, error) || !fits(cvq, command, reply_max, error))
+        return false;
+    /* Room is short only for as long as forgotten commands take it. */
+    if (!place(cvq, command, reply_max, 0, now)) {
+        struct vdt_command_result result;
+        struct flight flight;
+
+        reap(cvq);
+        while (pop(cvq, now, &flight, &result))
+            ;
+        if (cvq->broken)
+            return set_broken_error(cvq, false, error);
+        if (!place(cvq, command, reply_max, 0, now)) {
+            g_set_error(error, VDT_ERROR, VDT_ERROR_BUSY,
+                        "the control queue of %s is full of unanswered commands", cvq->name);
+            return false;
+        }
+    }
+    publish(cvq);
+    cvq->done = done;
+    cvq->done_ctx = ctx;
+    cvq->deadline_ms = deadline_ms;
+    cvq->deadline = now + 1000ll * deadline_ms;
+    cvq->call = vdt_event_source_new(context, cvq->config.call_fd, look, cvq);
+    cvq->clock = vdt_clock_source_new(context, look, cvq);
+    g_source_set_ready_time(cvq->clock, vdt_device_ring_calls_on(&cvq->ring) ? now : cvq->deadline);
+    return true;
+}
+
+void
+vdt_device_cvq_forget(struct vdt_device_cvq *cvq)
+{
+    if (!cvq->done)
+        return;
+    end_wait(cvq);
+    for (uint32_t i = 0; i < cvq->count; i++)
+        nth_flight(cvq, i)->forgotten = true;
+}
+
+/* Until the device calls or @deadline (monotonic us) passes. */
+static void
+wait_for_call(struct vdt_device_cvq *cvq, int64_t now, int64_t deadline)
+{
+    struct pollfd pfd = {.fd = cvq->config.call_fd, .events = POLLIN};
+    /* Rounded up, or the last millisecond would be a spin. */
+    int ms = (int) MIN((deadline - now + 999) / 1000, G_MAXINT);
+
+    if (vdt_device_ring_calls_on(&cvq->ring))
+        return;
+    if (poll(&pfd, 1, ms) > 0)
+        vdt_event_drain(cvq->config.call_fd);
+}
+
+bool
+vdt_device_cvq_run(struct vdt_device_cvq *cvq, const struct vdt_command *commands, unsigned count,
+                   unsigned deadline_ms, vdt_command_each each, void *ctx, GError **error)
+{
+    unsigned posted = 0;
+    int64_t now = g_get_monotonic_time(), deadline = now + 1000ll * deadline_ms;
+
+    if (!refuse_when_busy(cvq, error))
+        return false;
+    for (unsigned i = 0; i < count; i++) {
+        if (!fits(cvq, &commands[i], 0, error))
+            return false;
+    }
+    for (;;) {
+        struct vdt_command_result result;
+        struct flight flight;
+
+        while (posted < count && place(cvq, &commands[posted], 0, posted, now))
+            posted++;
+        publish(cvq);
+        if (cvq->count == 0)
+            return true;
+
+        bool progress = reap(cvq);
+        now = g_get_monotonic_time();
+        while (pop(cvq, now, &flight, &result)) {
+            if (flight.forgotten || !each)
+                continue;
+            if (!each(ctx, flight.index, &commands[flight.index], &result)) {
+                each = NULL;
+                count = posted;
+            }
+        }
+        if (cvq->broken)
+            return set_broken_error(cvq, false, error);
+        if (progress) {
+            deadline = now + 1000ll * deadline_ms;
+        } else if (now >= deadline) {
+            miss_deadline(cvq, deadline_ms);
+            return set_broken_error(cvq, true, error);
+        } else {
+            wait_for_call(cvq, now, deadline);
+            now = g_get_monotonic_time();
+        }
+    }
+}
