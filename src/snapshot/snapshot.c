@@ -23,8 +23,10 @@ vdt_snapshot_free(struct vdt_snapshot *snapshot)
     if (!snapshot)
         return;
     for (unsigned i = 0; i < G_N_ELEMENTS(snapshot->rings); i++) {
-        g_free(snapshot->rings[i].requests);
-        g_free(snapshot->rings[i].segs);
+        if (snapshot->rings[i].requests)
+            g_free(snapshot->rings[i].requests);
+        if (snapshot->rings[i].segs)
+            g_free(snapshot->rings[i].segs);
     }
     g_free(snapshot->name);
     g_free(snapshot->device);

@@ -132,6 +132,8 @@ check_requests(const struct vdt_snapshot *s, unsigned index, GError **error)
     uint64_t heads[VDT_RING_MAX / 64];
     uint32_t slots = 0, segs = 0;
 
+    if (ring->request_count == 0 && ring->seg_count == 0)
+        return true;
     if (!s->packed)
         memset(heads, 0, (ring->num + 63u) / 64 * 8);
     for (uint32_t i = 0; i < ring->request_count; i++) {
@@ -208,9 +210,8 @@ check_ring(const struct vdt_snapshot *s, unsigned index, GError **error)
 {
     const struct vdt_snapshot_ring *ring = &s->rings[index];
     enum vdt_ring_kind kind = s->packed ? VDT_RING_PACKED : VDT_RING_SPLIT;
-    struct vdt_ring_format format = vdt_features_ring_format(s->guest_features, ring->num);
+    struct vdt_ring_format format = {.kind = kind, .num = ring->num};
 
-    format.kind = kind;
     if (ring->num == 0) {
         if (ring->started || ring->request_count || ring->seg_count)
             return invalid(error, "ring %u has no size and yet is in use", index);
