@@ -24,7 +24,7 @@
 /* One request that the device had and did not finish. */
 struct vdt_snapshot_request {
     uint16_t id;    /* split: head; packed: the guest's buffer id */
-    uint16_t slots; /* ring descriptors it takes */
+    uint16_t slots; /* ring descriptors it takes; >= 1 */
     uint32_t segs;  /* packed only: descriptors carried, @seg.. of the ring's array; they follow one
                      * another in the order of the requests */
     uint32_t seg;
@@ -33,7 +33,7 @@ struct vdt_snapshot_request {
 struct vdt_snapshot_ring {
     uint16_t num;
     bool started, enabled;
-    bool exact;       /* the in-flight list is known, not guessed from the ring: then it agrees with @pos */
+    bool exact; /* the in-flight list is known, not guessed: unless live, it agrees with @pos */
     struct vdt_ring_pos pos;
     uint32_t request_count; /* in fetch order */
     struct vdt_snapshot_request *requests; /* owned */
@@ -79,7 +79,8 @@ void vdt_snapshot_free(struct vdt_snapshot *snapshot); /* accepts NULL */
 VDT_DEFINE_AUTO(snapshot, vdt_snapshot_free)
 
 /* encode.c, decode.c: framed protobuf (magic, format version, length, XXH3 checksum). Canonical:
- * equal snapshots give equal bytes. decode refuses whole: VDT_ERROR_INVALID says what and where. */
+ * equal snapshots (address tables in the same order) give equal bytes. encode validates first, takes
+ * a NULL text for "", and refuses what no reader would accept. decode refuses whole: VDT_ERROR_INVALID says what and where. */
 GBytes *vdt_snapshot_encode(const struct vdt_snapshot *snapshot, GError **error);
 struct vdt_snapshot *vdt_snapshot_decode(const uint8_t *bytes, size_t len, GError **error);
 
