@@ -97,6 +97,9 @@ answer_chain(struct fake_cvq_device *fake, bool *ret_mute)
     host = fake->config.out + (out->addr - FAKE_OUT_IOVA);
     answer.command = (struct vdt_command){host[0], host[1], host + 2, out->len - 2};
     answer.room = in->len;
+    answer.out_at = (uint32_t) (out->addr - FAKE_OUT_IOVA);
+    answer.in_at = (uint32_t) (in->addr - FAKE_IN_IOVA);
+    answer.writable = fake->config.in + answer.in_at;
     fake->most_len = MAX(fake->most_len, out->len);
     obey(fake, &answer.command, &answer);
     if (fake->answer)

@@ -15,7 +15,9 @@
 struct fake_answer {
     unsigned index; /* commands seen before this one */
     struct vdt_command command;
-    uint32_t room; /* writable bytes */
+    uint32_t room;           /* writable bytes */
+    const uint8_t *writable; /* as the device got them */
+    uint32_t out_at, in_at;  /* offsets in the two buffers */
     uint8_t ack;
     uint8_t reply[VDT_COMMAND_REPLY_MAX];
     uint32_t reply_len;
