@@ -226,6 +226,12 @@ vdt_shadow_set_base(struct vdt_shadow *s, uint32_t index, uint32_t base, GError 
         return false;
     struct vdt_ring_format format = vdt_features_ring_format(
         s->negotiation.acked, ring->num ? ring->num : s->dev->info.ring_max);
+    /* A packed base of 0 is UML's word for "initial", and also a real position (slot 0, both wrap
+     * counters 0). It is the latter only if that is what this frontend was told. */
+    if (ring->kept && ring->base_told && vdt_ring_pos_to_base(&format, ring->kept_pos) == base) {
+        ring->pos = ring->kept_pos;
+        return true;
+    }
     if (!vdt_ring_pos_from_base(&format, base, &ring->pos)) {
         g_set_error(error, VDT_ERROR, VDT_ERROR_INVALID, "ring %u: 0x%x is no base of a ring of %u",
                     index, base, format.num);
@@ -253,6 +259,7 @@ vdt_shadow_get_base(struct vdt_shadow *s, uint32_t index, uint32_t *ret_base, GE
     struct vdt_ring_format format = vdt_features_ring_format(
         s->negotiation.acked, ring->num ? ring->num : s->dev->info.ring_max);
     *ret_base = vdt_ring_pos_to_base(&format, ring->pos);
+    ring->base_told = ring->kept;
     return true;
 }
 

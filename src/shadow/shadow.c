@@ -224,7 +224,7 @@ vdt_shadow_ring_forget(struct vdt_shadow_ring *ring)
     for (unsigned i = 0; i < ring->held->len; i++)
         g_free(g_array_index(ring->held, struct vdt_held_request, i).segs);
     g_array_set_size(ring->held, 0);
-    ring->kept = false;
+    ring->kept = ring->base_told = false;
 }
 
 void

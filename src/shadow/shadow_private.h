@@ -38,6 +38,7 @@ struct vdt_shadow_ring {
     bool exact;
     GArray *held;                 /* owned, struct vdt_held_request in fetch order */
     struct vdt_ring_pos kept_pos; /* what @held belongs to; a base that differs voids it */
+    bool base_told; /* the frontend knows @kept_pos as the base: it asked, or loaded it */
 
     /* While it is part of the running device. */
     bool active, attached, direct; /* @direct: the device works on the guest's own ring */

@@ -125,7 +125,7 @@ vdt_shadow_load_ring(struct vdt_shadow *s, uint32_t index, struct vdt_ring_pos p
         vdt_shadow_ring_hold(ring, requests[i].id, requests[i].slots, requests[i].segs,
                              requests[i].seg_count);
     ring->kept_pos = pos;
-    ring->kept = ring->exact = true;
+    ring->kept = ring->exact = ring->base_told = true;
     return true;
 }
 
