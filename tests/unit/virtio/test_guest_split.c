@@ -236,6 +236,10 @@ Test(guest_split, spans_are_exact)
     cr_assert(s[1].offset == 4 + 8 * 6 && s[1].len == 16);
     cr_assert(s[2].offset == 4 && s[2].len == 24);
     cr_assert(s[3].offset == 4 + 8 * NUM && s[3].len == 2);
+    pass(&rig, 11, 3);
+    vdt_guest_ring_publish(&rig.ring);
+    cr_assert_eq(vdt_guest_ring_written(&rig.ring, 11, s), 3);
+    cr_assert(s[1].offset == 4 + 8 * 3 && s[1].len == 24);
     ring_box_clear(&rig.box);
 }
 
