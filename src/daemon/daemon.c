@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/daemon.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib-unix.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <vdpa-tracker/error.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "config.h"
+#include "daemon/control_interface.h"
+#include "daemon/listener.h"
+#include "daemon/runtime.h"
+
+#ifdef HAVE_SYSTEMD
+#include <systemd/sd-daemon.h>
+#endif
+
+struct daemon {
+    GMainLoop *loop;
+    struct vdt_nic *nic;
+    struct vdt_listener *listener;
+    struct vdt_control_interface *control;
+};
+
+static void
+tell_systemd(const char *state)
+{
+#ifdef HAVE_SYSTEMD
+    sd_notify(0, state);
+#endif
+}
+
+static void
+on_ended(void *ctx, const GError *reason)
+{
+    struct daemon *daemon = ctx;
+
+    if (reason)
+        vdt_warning("the VMM's connection ended: %s", reason->message);
+    else
+        vdt_info("the VMM has disconnected");
+    if (!vdt_listener_next(daemon->listener))
+        g_main_loop_quit(daemon->loop);
+}
+
+static void
+on_connected(void *ctx, int fd)
+{
+    struct daemon *daemon = ctx;
+
+    vdt_info("a VMM has connected");
+    vdt_nic_connect(daemon->nic, fd, on_ended, daemon);
+}
+
+static gboolean
+on_signal(gpointer data)
+{
+    struct daemon *daemon = data;
+
+    g_main_loop_quit(daemon->loop);
+    return G_SOURCE_CONTINUE;
+}
+
+static bool
+take_file(struct vdt_nic *nic, const char *path, GError **error)
+{
+    VDT_AUTO(snapshot) snapshot = vdt_snapshot_load(path, error);
+    unsigned commands;
+
+    return snapshot && vdt_nic_restore(nic, snapshot, &commands, error);
+}
+
+static bool
+set_up(struct daemon *daemon, const struct vdt_daemon_options *options, GError **error)
+{
+    struct vdt_nic_options nic = options->nic;
+    g_autofree char *path = options->socket_path ? g_strdup(options->socket_path)
+                                                 : vdt_runtime_path(options->name, ".sock");
+
+    nic.name = options->name;
+    if (!vdt_runtime_dir_make(error))
+        return false;
+    struct vdt_device *dev = vdt_device_open(options->device, error);
+    if (!dev)
+        return false;
+    daemon->nic = vdt_nic_new(dev, &nic, error);
+    if (!daemon->nic || (options->restore && !take_file(daemon->nic, options->restore, error)))
+        return false;
+    daemon->control = vdt_control_interface_new(daemon->nic, options->name, error);
+    if (!daemon->control)
+        return false;
+    daemon->listener = options->fd >= 0
+                           ? vdt_listener_from_fd(options->fd, NULL, on_connected, daemon, error)
+                           : vdt_listener_new(path, NULL, on_connected, daemon, error);
+    return daemon->listener != NULL;
+}
+
+static void
+take_down(struct daemon *daemon)
+{
+    g_clear_pointer(&daemon->control, vdt_control_interface_free);
+    g_clear_pointer(&daemon->listener, vdt_listener_free);
+    g_clear_pointer(&daemon->nic, vdt_nic_free);
+    g_clear_pointer(&daemon->loop, g_main_loop_unref);
+}
+
+/* The parent waits in the foreground until the child is ready, and ends with its word: before any
+ * thread is started. Returns the child's end of the pipe, or does not return. */
+static int
+go_behind(void)
+{
+    int ends[2];
+
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return -1;
+    pid_t pid = fork();
+    if (pid < 0)
+        return -1;
+    if (pid == 0) {
+        vdt_close(ends[0]);
+        setsid();
+        return ends[1];
+    }
+    vdt_close(ends[1]);
+    char ready = 0;
+    ssize_t n = read(ends[0], &ready, 1);
+    int status = 0;
+    if (n == 1)
+        _exit(0);
+    waitpid(pid, &status, 0);
+    _exit(WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status) : 1);
+}
+
+static void
+tell_parent(int fd)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    if (write(fd, "r", 1) != 1)
+        vdt_warning("whoever started this tracker does not wait for it any more");
+    if (null >= 0) {
+        dup2(null, STDIN_FILENO);
+        dup2(null, STDOUT_FILENO);
+        vdt_close(null);
+    }
+    vdt_close(fd);
+}
+
+bool
+vdt_daemon_run(const struct vdt_daemon_options *options, GError **error)
+{
+    struct daemon daemon = {0};
+    int parent = -1;
+
+    if (options->daemonize) {
+        parent = go_behind();
+        if (parent < 0) {
+            g_set_error(error, VDT_ERROR, VDT_ERROR_FAILED, "going to the background: %s",
+                        g_strerror(errno));
+            return false;
+        }
+    }
+    signal(SIGPIPE, SIG_IGN);
+    daemon.loop = g_main_loop_new(NULL, FALSE);
+    guint term = g_unix_signal_add(SIGTERM, on_signal, &daemon);
+    guint interrupt = g_unix_signal_add(SIGINT, on_signal, &daemon);
+    bool ok = set_up(&daemon, options, error);
+
+    if (ok) {
+        vdt_info("%s: ready with %s", options->name, vdt_nic_device_info(daemon.nic)->name);
+        tell_systemd("READY=1");
+        if (parent >= 0)
+            tell_parent(vdt_steal_fd(&parent));
+        g_main_loop_run(daemon.loop);
+        tell_systemd("STOPPING=1");
+    }
+    take_down(&daemon);
+    g_source_remove(term);
+    g_source_remove(interrupt);
+    vdt_close(parent);
+    return ok;
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/listener.h"
+
+#include <errno.h>
+#include <glib-unix.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <vdpa-tracker/error.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+
+#define BACKLOG 8
+
+struct vdt_listener {
+    int fd;      /* owned: listening, or the one connection */
+    bool single; /* the latter */
+    char *path;  /* owned: to be removed; NULL where the socket is not ours */
+    GMainContext *context;
+    GSource *source; /* owned, NULL while deaf */
+    vdt_listener_connected connected;
+    void *ctx;
+};
+
+static void
+make_deaf(struct vdt_listener *listener)
+{
+    if (!listener->source)
+        return;
+    g_source_destroy(listener->source);
+    g_clear_pointer(&listener->source, g_source_unref);
+}
+
+static gboolean
+on_client(gint fd, GIOCondition condition, gpointer data)
+{
+    struct vdt_listener *listener = data;
+    int client =
+        listener->single ? vdt_steal_fd(&listener->fd) : accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+
+    if (client < 0) {
+        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+            vdt_warning("a VMM could not be let in: %s", g_strerror(errno));
+        return G_SOURCE_CONTINUE;
+    }
+    make_deaf(listener);
+    listener->connected(listener->ctx, client);
+    return G_SOURCE_REMOVE;
+}
+
+static void
+listen_now(struct vdt_listener *listener)
+{
+    /* A connection that is there already is handed over by the loop as well, never from new(). */
+    GIOCondition condition = listener->single ? G_IO_IN | G_IO_OUT | G_IO_HUP : G_IO_IN;
+
+    listener->source = g_unix_fd_source_new(listener->fd, condition);
+    g_source_set_static_name(listener->source, "vhost-user listener");
+    g_source_set_callback(listener->source, G_SOURCE_FUNC(on_client), listener, NULL);
+    g_source_attach(listener->source, listener->context);
+}
+
+static struct vdt_listener *
+new_listener(int fd, bool single, const char *path, GMainContext *context,
+             vdt_listener_connected connected, void *ctx)
+{
+    struct vdt_listener *listener = g_new0(struct vdt_listener, 1);
+
+    listener->fd = fd;
+    listener->single = single;
+    listener->path = g_strdup(path);
+    listener->context = context;
+    listener->connected = connected;
+    listener->ctx = ctx;
+    listen_now(listener);
+    return listener;
+}
+
+static bool
+socket_address(const char *path, struct sockaddr_un *addr, GError **error)
+{
+    memset(addr, 0, sizeof(*addr));
+    addr->sun_family = AF_UNIX;
+    if (strlen(path) >= sizeof(addr->sun_path)) {
+        g_set_error(error, VDT_ERROR, VDT_ERROR_USAGE,
+                    "socket path %s is too long: %zu bytes are the most", path,
+                    sizeof(addr->sun_path) - 1);
+        return false;
+    }
+    memcpy(addr->sun_path, path, strlen(path));
+    return true;
+}
+
+/* A socket nobody listens at is left from a process that died. Anything else is not ours to
+ * remove. */
+static bool
+clear_path(const char *path, const struct sockaddr_un *addr, GError **error)
+{
+    struct stat st;
+
+    if (lstat(path, &st) < 0)
+        return true;
+    if (!S_ISSOCK(st.st_mode)) {
+        g_set_error(error, VDT_ERROR, VDT_ERROR_USAGE, "%s is there and is no socket", path);
+        return false;
+    }
+    VDT_AUTO_FD probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (connect(probe, (const struct sockaddr *) addr, sizeof(*addr)) == 0 ||
+        errno != ECONNREFUSED) {
+        g_set_error(error, VDT_ERROR, VDT_ERROR_BUSY, "somebody listens at %s already", path);
+        return false;
+    }
+    unlink(path);
+    return true;
+}
+
+struct vdt_listener *
+vdt_listener_new(const char *path, GMainContext *context, vdt_listener_connected connected,
+                 void *ctx, GError **error)
+{
+    VDT_AUTO_FD fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    struct sockaddr_un addr;
+
+    if (!socket_address(path, &addr, error) || !clear_path(path, &addr, error))
+        return NULL;
+    mode_t before = umask(0117);
+    int rc = fd < 0 ? -1 : bind(fd, (struct sockaddr *) &addr, sizeof(addr));
+    umask(before);
+    if (rc < 0 || listen(fd, BACKLOG) < 0) {
+        g_set_error(error, VDT_ERROR, VDT_ERROR_FAILED, "listening at %s: %s", path,
+                    g_strerror(errno));
+        return NULL;
+    }
+    return new_listener(vdt_steal_fd(&fd), false, path, context, connected, ctx);
+}
+
+struct vdt_listener *
+vdt_listener_from_fd(int fd, GMainContext *context, vdt_listener_connected connected, void *ctx,
+                     GError **error)
+{
+    VDT_AUTO_FD owned = fd;
+    int listening = 0;
+    socklen_t len = sizeof(listening);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0) {
+        g_set_error(error, VDT_ERROR, VDT_ERROR_USAGE, "descriptor %d is no socket: %s", fd,
+                    g_strerror(errno));
+        return NULL;
+    }
+    if (listening && !vdt_set_nonblocking(fd, error))
+        return NULL;
+    return new_listener(vdt_steal_fd(&owned), !listening, NULL, context, connected, ctx);
+}
+
+void
+vdt_listener_free(struct vdt_listener *listener)
+{
+    if (!listener)
+        return;
+    make_deaf(listener);
+    vdt_close(listener->fd);
+    if (listener->path)
+        unlink(listener->path);
+    g_free(listener->path);
+    g_free(listener);
+}
+
+bool
+vdt_listener_next(struct vdt_listener *listener)
+{
+    if (listener->single)
+        return false;
+    if (!listener->source)
+        listen_now(listener);
+    return true;
+}

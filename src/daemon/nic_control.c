@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The control queue of one NIC. The shadow hands out the device's (restore) and the guest's
+ * (cvq_start); between them stands the relay, which keeps the model. With each start the model goes
+ * into the device, is read back, and only then a data ring runs.
+ */
+#include <errno.h>
+#include <fcntl.h>
+
+#include <vdpa-tracker/error.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "daemon/nested_context.h"
+#include "daemon/nic_private.h"
+#include "migration/admit.h"
+#include "virtio/net_ctrl.h"
+
+bool
+vdt_nic_control_init(struct vdt_nic *nic, GError **error)
+{
+    nic->cvq_context = g_main_context_new();
+    nic->cvq_source = vdt_nested_context_source(nic->cvq_context);
+    g_source_attach(nic->cvq_source, nic->context);
+    return true;
+}
+
+static void
+close_device_cvq(struct vdt_nic *nic)
+{
+    if (nic->relay)
+        vdt_cvq_relay_set_device(nic->relay, NULL);
+    g_clear_pointer(&nic->device_cvq, vdt_device_cvq_free);
+}
+
+static void
+close_relay(struct vdt_nic *nic)
+{
+    g_clear_pointer(&nic->relay, vdt_cvq_relay_free);
+    nic->cvq_call_fd = vdt_close(nic->cvq_call_fd);
+}
+
+void
+vdt_nic_control_clear(struct vdt_nic *nic)
+{
+    close_relay(nic);
+    close_device_cvq(nic);
+    if (nic->cvq_source) {
+        g_source_destroy(nic->cvq_source);
+        g_clear_pointer(&nic->cvq_source, g_source_unref);
+    }
+    g_clear_pointer(&nic->cvq_context, g_main_context_unref);
+    g_clear_pointer(&nic->cvq_broken, g_free);
+    vdt_replay_report_clear(&nic->replayed);
+    vdt_control_model_clear(&nic->model);
+}
+
+/* The pairs that the frontend has enabled, for one that never sends VQ_PAIRS_SET through us. */
+static uint16_t
+pairs_enabled(struct vdt_nic *nic)
+{
+    int cvq = vdt_shadow_guest_cvq_index(nic->shadow);
+    uint32_t pairs = 1;
+
+    for (uint32_t i = 0; i < vdt_shadow_ring_count(nic->shadow); i++) {
+        struct vdt_shadow_ring_view view = {0};
+
+        vdt_shadow_view_ring(nic->shadow, i, &view);
+        g_free(view.requests);
+        if ((int) i != cvq && view.configured && view.enabled)
+            pairs = i / 2 + 1;
+    }
+    return (uint16_t) MIN(pairs, MAX(nic->model.limits.max_pairs, 1u));
+}
+
+/*
+ * The frontend answers the guest's commands itself and does not pass them on: the device has to let
+ * everything through that may be the guest's, the frontend filters.
+ */
+static void
+drive_state(struct vdt_nic *nic, uint64_t negotiated)
+{
+    struct vdt_net_state *state = &nic->model.state;
+    uint8_t mac[6];
+
+    if (negotiated & VDT_BIT(VIRTIO_NET_F_CTRL_MAC_ADDR)) {
+        vdt_nic_config_mac(nic, mac);
+        memcpy(state->mac, mac, sizeof(mac));
+        state->set |= VDT_NET_MAC;
+    }
+    if (negotiated & VDT_BIT(VIRTIO_NET_F_CTRL_RX)) {
+        state->rx[VIRTIO_NET_CTRL_RX_PROMISC] = true;
+        state->set |= VDT_NET_PROMISC;
+    }
+    if (negotiated & VDT_BIT(VIRTIO_NET_F_MQ)) {
+        state->queue_pairs = pairs_enabled(nic);
+        state->set |= VDT_NET_PAIRS;
+    }
+}
+
+/* One attempt; the report is that of this one. */
+static bool
+replay(struct vdt_nic *nic, uint64_t negotiated, GError **error)
+{
+    vdt_replay_report_clear(&nic->replayed);
+    nic->replayed = (struct vdt_replay_report){0};
+    return vdt_replay(&nic->model.state, negotiated, nic->device_cvq, nic->deadline_ms,
+                      &nic->replayed, error);
+}
+
+/* A device that takes no PROMISC may still take ALLMULTI: better than nothing, and said so. */
+static bool
+replay_driven(struct vdt_nic *nic, uint64_t negotiated, GError **error)
+{
+    struct vdt_net_state *state = &nic->model.state;
+    g_autoptr(GError) first = NULL;
+
+    drive_state(nic, negotiated);
+    if (replay(nic, negotiated, &first))
+        return true;
+    if (!g_error_matches(first, VDT_ERROR, VDT_ERROR_REFUSED) || !(state->set & VDT_NET_PROMISC) ||
+        vdt_device_cvq_broken(nic->device_cvq)) {
+        g_propagate_error(error, g_steal_pointer(&first));
+        return false;
+    }
+    state->set &= ~(uint32_t) VDT_NET_PROMISC;
+    state->rx[VIRTIO_NET_CTRL_RX_PROMISC] = false;
+    state->set |= VDT_NET_ALLMULTI;
+    state->rx[VIRTIO_NET_CTRL_RX_ALLMULTI] = true;
+    vdt_warning("%s: %s; trying all multicast instead of promiscuous", nic->name, first->message);
+    return replay(nic, negotiated, error);
+}
+
+static bool
+replay_and_read_back(struct vdt_nic *nic, GError **error)
+{
+    struct vdt_device *dev = vdt_shadow_device(nic->shadow);
+    uint64_t negotiated = vdt_shadow_negotiation(nic->shadow)->device;
+
+    if (!(nic->driven ? replay_driven(nic, negotiated, error) : replay(nic, negotiated, error)))
+        return false;
+    return vdt_admit_read_back(dev, &nic->model.state, error);
+}
+
+static bool
+restore(void *ctx, const struct vdt_cvq_port *port, GError **error)
+{
+    struct vdt_nic *nic = ctx;
+    struct vdt_device *dev = vdt_shadow_device(nic->shadow);
+
+    close_device_cvq(nic);
+    vdt_nic_adopt(nic);
+    nic->driven = vdt_shadow_guest_cvq_index(nic->shadow) < 0;
+    if (!port) {
+        if (nic->driven || nic->model.state.set == 0)
+            return true;
+        g_set_error(error, VDT_ERROR, VDT_ERROR_REFUSED,
+                    "%s has no control queue and cannot take the guest's control state; it is not "
+                    "started",
+                    dev->info.name);
+        return false;
+    }
+
+    const struct vdt_device_cvq_config config = {
+        .format = port->format,
+        .mem = port->mem,
+        .out = port->out,
+        .out_iova = port->out_iova,
+        .out_size = port->out_size,
+        .in = port->in,
+        .in_iova = port->in_iova,
+        .in_size = port->in_size,
+        .kick_fd = port->kick_fd,
+        .call_fd = port->call_fd,
+        .device_name = dev->info.name,
+    };
+    nic->device_cvq = vdt_device_cvq_new(&config);
+    if (replay_and_read_back(nic, error))
+        return true;
+    close_device_cvq(nic);
+    return false;
+}
+
+static bool
+quiesce(void *ctx, GError **error)
+{
+    struct vdt_nic *nic = ctx;
+    bool ok = true;
+
+    if (nic->relay)
+        ok = vdt_cvq_relay_drain(nic->relay, nic->deadline_ms, error);
+    /* A command that the device never answered may or may not have taken effect: the state that the
+     * model holds is no longer surely that of the device. */
+    if (!ok)
+        vdt_control_model_set_unmigratable(&nic->model,
+                                           "the device did not answer a control command in time");
+    close_device_cvq(nic);
+    return ok;
+}
+
+static void
+running(void *ctx)
+{
+    struct vdt_nic *nic = ctx;
+
+    g_clear_pointer(&nic->failure, g_free);
+    if (nic->relay && nic->device_cvq) {
+        vdt_cvq_relay_set_device(nic->relay, nic->device_cvq);
+        vdt_cvq_relay_release(nic->relay);
+    }
+    vdt_nic_state_running(nic);
+}
+
+static void
+command_done(void *ctx, const struct vdt_cvq_event *event)
+{
+    struct vdt_nic *nic = ctx;
+
+    if (event->command.class == VIRTIO_NET_CTRL_ANNOUNCE && event->ack == VDT_ACK_OK)
+        vdt_nic_announce_done(nic);
+    if (nic->watch.command)
+        nic->watch.command(nic->watch.ctx, event);
+}
+
+static void
+mark_dirty(void *ctx, uint64_t gpa, uint64_t len)
+{
+    struct vdt_nic *nic = ctx;
+
+    vdt_shadow_mark_dirty(nic->shadow, gpa, len);
+}
+
+static void
+cvq_broken(void *ctx, const char *reason)
+{
+    struct vdt_nic *nic = ctx;
+
+    g_free(nic->cvq_broken);
+    nic->cvq_broken = g_strdup(reason);
+    vdt_control_model_set_unmigratable(&nic->model, reason);
+    vdt_warning("%s: the control queue is out of service: %s", nic->name, reason);
+}
+
+static bool
+cvq_start(void *ctx, const struct vdt_guest_cvq *cvq, GError **error)
+{
+    struct vdt_nic *nic = ctx;
+    const struct vdt_cvq_relay_hooks hooks = {command_done, mark_dirty, cvq_broken, nic};
+
+    close_relay(nic);
+    g_clear_pointer(&nic->cvq_broken, g_free);
+    if (cvq->call_fd >= 0) {
+        nic->cvq_call_fd = fcntl(cvq->call_fd, F_DUPFD_CLOEXEC, 3);
+        if (nic->cvq_call_fd < 0) {
+            g_set_error(error, VDT_ERROR, VDT_ERROR_FAILED,
+                        "control queue: its call descriptor cannot be kept: %s", g_strerror(errno));
+            return false;
+        }
+    }
+    const struct vdt_cvq_relay_config config = {
+        .format = cvq->format,
+        .mem = cvq->mem,
+        .gpa = cvq->gpa,
+        .pos = cvq->pos,
+        .map = cvq->map,
+        .kick_fd = cvq->kick_fd,
+        .call_fd = nic->cvq_call_fd,
+        .deadline_ms = nic->deadline_ms,
+        .allow_untracked = nic->allow_untracked,
+        .context = nic->cvq_context,
+    };
+    nic->relay = vdt_cvq_relay_new(&config, &hooks, &nic->model);
+    vdt_cvq_relay_hold(nic->relay);
+    if (nic->announce)
+        vdt_cvq_relay_expect_announce(nic->relay, true);
+    /* The queue came late: what was stopped with it could not be told before. */
+    if (nic->device_cvq && vdt_nic_adopt(nic) && !replay_and_read_back(nic, error)) {
+        close_relay(nic);
+        return false;
+    }
+    return true;
+}
+
+static struct vdt_ring_pos
+cvq_stop(void *ctx)
+{
+    struct vdt_nic *nic = ctx;
+    struct vdt_ring_pos pos = {0};
+
+    if (nic->relay)
+        pos = vdt_cvq_relay_pos(nic->relay);
+    close_relay(nic);
+    return pos;
+}
+
+static void
+ring_broken(void *ctx, uint32_t ring, const char *reason)
+{
+    struct vdt_nic *nic = ctx;
+
+    vdt_warning("%s: ring %u is out of service: %s", nic->name, ring, reason);
+}
+
+static void
+failed(void *ctx, const GError *reason)
+{
+    struct vdt_nic *nic = ctx;
+
+    g_free(nic->failure);
+    nic->failure = g_strdup(reason->message);
+    vdt_warning("%s: the device was not started: %s", nic->name, reason->message);
+}
+
+static void
+config_changed(void *ctx)
+{
+    struct vdt_nic *nic = ctx;
+
+    vdt_nic_config_refresh(nic);
+    if (nic->session)
+        vdt_session_config_changed(nic->session);
+}
+
+const struct vdt_shadow_events vdt_nic_shadow_events = {
+    .restore = restore,
+    .quiesce = quiesce,
+    .running = running,
+    .cvq_start = cvq_start,
+    .cvq_stop = cvq_stop,
+    .ring_broken = ring_broken,
+    .failed = failed,
+    .config_changed = config_changed,
+};
+
+bool
+vdt_nic_replay_now(struct vdt_nic *nic, GError **error)
+{
+    if (!nic->device_cvq)
+        return true;
+    if (nic->relay && !vdt_cvq_relay_drain(nic->relay, nic->deadline_ms, error)) {
+        vdt_cvq_relay_release(nic->relay);
+        return false;
+    }
+    bool ok = replay_and_read_back(nic, error);
+    if (nic->relay)
+        vdt_cvq_relay_release(nic->relay);
+    return ok;
+}
+
+/* The shadow closes its own descriptor when a new one comes; the relay works on a copy. */
+void
+vdt_nic_set_call(struct vdt_nic *nic, uint32_t ring, int fd)
+{
+    if (!nic->relay || (int) ring != vdt_shadow_guest_cvq_index(nic->shadow))
+        return;
+    int copy = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1;
+    vdt_cvq_relay_set_call(nic->relay, copy);
+    vdt_close(nic->cvq_call_fd);
+    nic->cvq_call_fd = copy;
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the files of the NIC share; nobody else includes this. */
+#pragma once
+
+#include "control/replay.h"
+#include "daemon/nic.h"
+#include "migration/pipe.h"
+#include "snapshot/collect.h"
+#include "snapshot/snapshot.h"
+
+struct vdt_nic {
+    char *name, *uuid; /* owned */
+    GMainContext *context;
+    struct vdt_nic_watch watch;
+    unsigned deadline_ms;
+    bool allow_untracked;
+    bool mac_given;
+    uint8_t mac[6];
+
+    struct vdt_shadow *shadow;   /* owned */
+    struct vdt_session *session; /* owned, NULL without a frontend */
+    void (*ended)(void *ctx, const GError *reason);
+    void *ended_ctx;
+    enum vdt_phase phase;
+
+    /* as the frontend negotiated */
+    bool negotiated; /* SET_FEATURES came */
+    bool logging;
+    uint64_t acked;
+    uint64_t protocol_features;
+    bool base_set[VDT_RINGS_MAX];
+    uint32_t base[VDT_RINGS_MAX];
+
+    /* control path */
+    struct vdt_control_model model;
+    GMainContext *cvq_context;         /* owned: draining the queue must not run anything else */
+    GSource *cvq_source;               /* owned: lets the main loop drive that context */
+    struct vdt_device_cvq *device_cvq; /* owned, NULL while no device runs */
+    struct vdt_cvq_relay *relay;       /* owned, NULL while the guest has no control queue */
+    int cvq_call_fd;                   /* owned: the relay's, outlives a change of the shadow's */
+    char *cvq_broken;                  /* owned: why the guest's control queue is out of service */
+    struct vdt_replay_report replayed; /* the last replay */
+    bool driven; /* the frontend has no control queue: we drive the device's */
+
+    /* config space */
+    uint8_t config[VDT_CONFIG_MAX]; /* of the first device, frozen at open */
+    uint32_t config_len;
+    uint16_t link_status; /* of the device now: the one field that passes through */
+    bool announce;        /* we ask the guest to announce itself */
+    bool moved;           /* the next start is on another device: announce then */
+    bool rarp_sent;       /* our frame went out with this start */
+
+    /* state carrier */
+    struct vdt_snapshot *frozen; /* owned: what get_base and reset stopped, NULL if nothing */
+    bool frozen_has[VDT_RINGS_MAX];
+    struct vdt_snapshot *previous; /* owned: frozen of the last run; for VMM stop and cont */
+    struct vdt_snapshot *loaded;   /* owned: came in, waits for the guest */
+    bool loaded_ran;               /* the guest has run with loaded */
+    bool adopted;                  /* loaded or previous is in the model already */
+    struct vdt_pipe *pipe;         /* owned: a DEVICE_STATE transfer */
+    char *failure;                 /* owned: why nothing runs, NULL if all is well */
+    uint64_t loads, saves, restores, swaps; /* for status */
+};
+
+/* nic.c */
+void vdt_nic_enter(struct vdt_nic *nic, enum vdt_phase phase);
+
+/* nic_control.c */
+extern const struct vdt_shadow_events vdt_nic_shadow_events;
+bool vdt_nic_control_init(struct vdt_nic *nic, GError **error);
+void vdt_nic_control_clear(struct vdt_nic *nic);
+/* Replay the model into the running device, the guest's commands held meanwhile. */
+bool vdt_nic_replay_now(struct vdt_nic *nic, GError **error);
+void vdt_nic_set_call(struct vdt_nic *nic, uint32_t ring, int fd);
+
+/* nic_config.c */
+bool vdt_nic_config_init(struct vdt_nic *nic, GError **error);
+void vdt_nic_config_read(struct vdt_nic *nic, uint8_t config[VDT_CONFIG_MAX]);
+bool vdt_nic_config_refresh(struct vdt_nic *nic); /* link status from the device; true: changed */
+void vdt_nic_config_mac(struct vdt_nic *nic, uint8_t mac[6]);
+/* The guest shall tell the network where it is now: by the status bit, else by a frame of ours at
+ * the next start. */
+void vdt_nic_announce_ask(struct vdt_nic *nic);
+void vdt_nic_announce_done(struct vdt_nic *nic);
+bool vdt_nic_guest_announces(const struct vdt_nic *nic);
+void vdt_nic_rarp(struct vdt_nic *nic, const uint8_t mac[6]);
+
+/* nic_state.c */
+void vdt_nic_state_clear(struct vdt_nic *nic);
+struct vdt_snapshot *vdt_nic_collect(struct vdt_nic *nic);
+/* Ring @ring was live and stands still now: keep its state. */
+void vdt_nic_freeze_ring(struct vdt_nic *nic, uint32_t ring);
+/* The device is about to be reset: freeze whatever still runs and keep it. */
+void vdt_nic_freeze_all(struct vdt_nic *nic);
+bool vdt_nic_frozen_base(struct vdt_nic *nic, uint32_t ring, uint32_t *ret_base);
+/* The frontend negotiates anew: frozen becomes previous. False where loaded does not fit. */
+bool vdt_nic_state_negotiated(struct vdt_nic *nic, uint64_t acked, GError **error);
+bool vdt_nic_state_based(struct vdt_nic *nic, uint32_t ring, uint32_t base, GError **error);
+/* Put loaded or previous into the model, once. True if it did so now. */
+bool vdt_nic_adopt(struct vdt_nic *nic);
+void vdt_nic_state_running(struct vdt_nic *nic);
+bool vdt_nic_state_begin(void *ctx, bool save, int fd, GError **error);
+bool vdt_nic_state_check(void *ctx, GError **error);
+bool vdt_nic_load(struct vdt_nic *nic, const uint8_t *bytes, size_t len, GError **error);
+
+/* nic_backend.c */
+void vdt_nic_disconnected(void *ctx);

@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The state that outlives a stop. Three places hold it:
+ *
+ *   frozen    what get_base or a reset stopped; survives SET_STATUS 0 and RESET_DEVICE until the
+ *             next SET_FEATURES, since VMMs ask for bases and state only after those
+ *   previous  frozen of the run before: a start with the same features at the same place is the VMM
+ *             going on (stop, cont), not the guest beginning anew
+ *   loaded    came from another tracker or a file; comes before SET_FEATURES and survives it
+ */
+#include <string.h>
+
+#include <vdpa-tracker/error.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "daemon/nic_private.h"
+#include "migration/admit.h"
+#include "virtio/features.h"
+
+#define TRANSFER_MS 10000u
+
+void
+vdt_nic_state_clear(struct vdt_nic *nic)
+{
+    g_clear_pointer(&nic->frozen, vdt_snapshot_free);
+    g_clear_pointer(&nic->previous, vdt_snapshot_free);
+    g_clear_pointer(&nic->loaded, vdt_snapshot_free);
+    g_clear_pointer(&nic->pipe, vdt_pipe_free);
+}
+
+struct vdt_snapshot *
+vdt_nic_collect(struct vdt_nic *nic)
+{
+    uint8_t config[VDT_CONFIG_MAX];
+    struct vdt_ring_pos pos;
+
+    vdt_nic_config_read(nic, config);
+    if (nic->relay)
+        pos = vdt_cvq_relay_pos(nic->relay);
+    const struct vdt_snapshot_identity identity = {
+        .name = nic->name,
+        .uuid = nic->uuid,
+        .protocol_features = nic->protocol_features,
+        .config = config,
+        .config_len = nic->config_len,
+        .cvq_pos = nic->relay ? &pos : NULL,
+    };
+    return vdt_snapshot_collect(nic->shadow, &nic->model, &identity);
+}
+
+/* @now becomes the frozen state; what older stops have frozen stays where @now has nothing. */
+static void
+freeze_merge(struct vdt_nic *nic, struct vdt_snapshot *now, const bool stopped[VDT_RINGS_MAX])
+{
+    for (uint32_t i = 0; i < now->ring_count; i++) {
+        if (stopped[i]) {
+            now->rings[i].started = true;
+            nic->frozen_has[i] = true;
+        } else if (nic->frozen && nic->frozen_has[i] && i < nic->frozen->ring_count) {
+            vdt_snapshot_move_ring(now, nic->frozen, i);
+        }
+    }
+    vdt_snapshot_free(nic->frozen);
+    nic->frozen = now;
+}
+
+static void
+enter_stopped(struct vdt_nic *nic)
+{
+    if (nic->phase == VDT_PHASE_RUNNING || nic->phase == VDT_PHASE_LOGGING)
+        vdt_nic_enter(nic, VDT_PHASE_STOPPED);
+}
+
+void
+vdt_nic_freeze_ring(struct vdt_nic *nic, uint32_t ring)
+{
+    bool stopped[VDT_RINGS_MAX] = {false};
+
+    if (ring >= VDT_RINGS_MAX)
+        return;
+    stopped[ring] = true;
+    if (!nic->frozen)
+        memset(nic->frozen_has, 0, sizeof(nic->frozen_has));
+    freeze_merge(nic, vdt_nic_collect(nic), stopped);
+    if (!vdt_collect_rings_live(nic->shadow)) {
+        nic->frozen->live = false;
+        enter_stopped(nic);
+    }
+}
+
+void
+vdt_nic_freeze_all(struct vdt_nic *nic)
+{
+    bool stopped[VDT_RINGS_MAX] = {false};
+    g_autoptr(GError) error = NULL;
+
+    if (!vdt_collect_rings_live(nic->shadow))
+        return;
+    if (!vdt_shadow_freeze(nic->shadow, &error)) {
+        vdt_warning("%s: the state at this stop is lost: %s", nic->name, error->message);
+        return;
+    }
+    for (uint32_t i = 0; i < vdt_shadow_ring_count(nic->shadow) && i < VDT_RINGS_MAX; i++)
+        stopped[i] = vdt_collect_ring_live(nic->shadow, i);
+    if (!nic->frozen)
+        memset(nic->frozen_has, 0, sizeof(nic->frozen_has));
+    freeze_merge(nic, vdt_nic_collect(nic), stopped);
+    nic->frozen->live = false;
+    enter_stopped(nic);
+}
+
+bool
+vdt_nic_frozen_base(struct vdt_nic *nic, uint32_t ring, uint32_t *ret_base)
+{
+    if (!nic->frozen || ring >= nic->frozen->ring_count || !nic->frozen_has[ring])
+        return false;
+    *ret_base = vdt_snapshot_base(nic->frozen, ring);
+    return true;
+}
+
+bool
+vdt_nic_state_negotiated(struct vdt_nic *nic, uint64_t acked, GError **error)
+{
+    if (nic->loaded && nic->loaded_ran)
+        g_clear_pointer(&nic->loaded, vdt_snapshot_free);
+    if (nic->loaded && !nic->loaded->live && nic->loaded->guest_features != 0 &&
+        nic->loaded->guest_features != acked) {
+        g_autofree char *had = vdt_features_to_string(1, nic->loaded->guest_features & ~acked);
+        g_autofree char *has = vdt_features_to_string(1, acked & ~nic->loaded->guest_features);
+        g_set_error(error, VDT_ERROR, VDT_ERROR_REFUSED,
+                    "the state that was loaded is of a guest with other features (only there: %s; "
+                    "only here: %s); the device is not started",
+                    *had ? had : "none", *has ? has : "none");
+        return false;
+    }
+    if (nic->frozen) {
+        g_clear_pointer(&nic->previous, vdt_snapshot_free);
+        nic->previous = g_steal_pointer(&nic->frozen);
+    }
+    if (nic->previous && nic->previous->guest_features != acked)
+        g_clear_pointer(&nic->previous, vdt_snapshot_free);
+    nic->adopted = false;
+    return true;
+}
+
+bool
+vdt_nic_state_based(struct vdt_nic *nic, uint32_t ring, uint32_t base, GError **error)
+{
+    if (nic->loaded && !nic->loaded_ran)
+        return vdt_snapshot_apply_ring(nic->loaded, nic->shadow, ring, base, error);
+
+    struct vdt_snapshot *previous = nic->previous;
+    if (!previous || ring >= previous->ring_count || !previous->rings[ring].started)
+        return true;
+    if (!vdt_snapshot_at_base(previous, ring, base)) {
+        g_clear_pointer(&nic->previous, vdt_snapshot_free);
+        return true;
+    }
+    if (vdt_snapshot_ring_initial(previous, ring) || previous->rings[ring].request_count == 0)
+        return true;
+    return vdt_snapshot_apply_ring(previous, nic->shadow, ring, base, error);
+}
+
+/* The control queue stands where the frozen one stood, and not at its beginning. */
+static bool
+goes_on(struct vdt_nic *nic)
+{
+    int cvq = vdt_shadow_guest_cvq_index(nic->shadow);
+
+    if (!nic->previous || cvq < 0 || cvq >= (int) VDT_RINGS_MAX || !nic->base_set[cvq])
+        return false;
+    return nic->previous->cvq_index == cvq && !vdt_snapshot_ring_initial(nic->previous, cvq) &&
+           vdt_snapshot_at_base(nic->previous, (uint32_t) cvq, nic->base[cvq]);
+}
+
+bool
+vdt_nic_adopt(struct vdt_nic *nic)
+{
+    if (nic->adopted)
+        return false;
+    if (nic->loaded) {
+        nic->model.state = nic->loaded->net;
+        nic->moved = true;
+        if (!vdt_nic_guest_announces(nic)) {
+            uint8_t mac[6];
+
+            vdt_nic_config_mac(nic, mac);
+            vdt_nic_rarp(nic, mac);
+        }
+    } else if (goes_on(nic)) {
+        nic->model.state = nic->previous->net;
+        nic->model.unmigratable = g_steal_pointer(&nic->previous->unmigratable);
+    } else {
+        return false;
+    }
+    nic->adopted = true;
+    return true;
+}
+
+/* Every ring that ran at the source runs here: nothing is left to be taken from @loaded. */
+static bool
+loaded_taken(struct vdt_nic *nic)
+{
+    for (uint32_t i = 0; !nic->loaded->live && i < nic->loaded->ring_count; i++) {
+        if (nic->loaded->rings[i].started && !vdt_collect_ring_live(nic->shadow, i))
+            return false;
+    }
+    return true;
+}
+
+void
+vdt_nic_state_running(struct vdt_nic *nic)
+{
+    if (!vdt_collect_rings_live(nic->shadow))
+        return;
+    if (nic->phase < VDT_PHASE_OPENING)
+        vdt_nic_enter(nic, nic->logging ? VDT_PHASE_LOGGING : VDT_PHASE_RUNNING);
+    if (nic->loaded && nic->adopted && loaded_taken(nic)) {
+        nic->loaded_ran = true;
+        g_clear_pointer(&nic->loaded, vdt_snapshot_free);
+    }
+    if (nic->adopted)
+        g_clear_pointer(&nic->previous, vdt_snapshot_free);
+    if (nic->moved && nic->relay) {
+        nic->moved = false;
+        vdt_nic_announce_ask(nic);
+    }
+}
+
+static bool
+carriable(const struct vdt_snapshot *snapshot, GError **error)
+{
+    if (!snapshot->unmigratable || !*snapshot->unmigratable)
+        return true;
+    g_set_error(error, VDT_ERROR, VDT_ERROR_REFUSED, "the state cannot be carried: %s",
+                snapshot->unmigratable);
+    return false;
+}
+
+struct vdt_snapshot *
+vdt_nic_snapshot(struct vdt_nic *nic, GError **error)
+{
+    if (!nic->frozen || vdt_collect_rings_live(nic->shadow))
+        return vdt_nic_collect(nic);
+
+    g_autoptr(GBytes) bytes = vdt_snapshot_encode(nic->frozen, error);
+    if (!bytes)
+        return NULL;
+    return vdt_snapshot_decode(g_bytes_get_data(bytes, NULL), g_bytes_get_size(bytes), error);
+}
+
+static struct vdt_snapshot *
+copy_of(const struct vdt_snapshot *snapshot, GError **error)
+{
+    g_autoptr(GBytes) bytes = vdt_snapshot_encode(snapshot, error);
+
+    if (!bytes)
+        return NULL;
+    return vdt_snapshot_decode(g_bytes_get_data(bytes, NULL), g_bytes_get_size(bytes), error);
+}
+
+/* A running guest takes control state alone; the old one goes back if the device refuses. */
+static bool
+restore_now(struct vdt_nic *nic, const struct vdt_snapshot *snapshot, unsigned *ret_commands,
+            GError **error)
+{
+    if (snapshot->guest_features != nic->acked) {
+        g_set_error_literal(error, VDT_ERROR, VDT_ERROR_REFUSED,
+                            "the running guest has acknowledged other features than the one in the "
+                            "snapshot; nothing was changed");
+        return false;
+    }
+    g_autofree struct vdt_net_state *before = g_memdup2(&nic->model.state, sizeof(*before));
+    nic->model.state = snapshot->net;
+    if (vdt_nic_replay_now(nic, error)) {
+        *ret_commands = nic->replayed.acked;
+        vdt_nic_announce_ask(nic);
+        return true;
+    }
+    g_autoptr(GError) lost = NULL;
+    nic->model.state = *before;
+    if (!vdt_nic_replay_now(nic, &lost)) {
+        vdt_control_model_set_unmigratable(&nic->model, "a restore failed halfway");
+        g_prefix_error(
+            error, "the control state before could not be put back either (%s): ", lost->message);
+    }
+    return false;
+}
+
+bool
+vdt_nic_restore(struct vdt_nic *nic, const struct vdt_snapshot *snapshot, unsigned *ret_commands,
+                GError **error)
+{
+    *ret_commands = 0;
+    if (!carriable(snapshot, error) || !vdt_admit(snapshot, vdt_shadow_device(nic->shadow), error))
+        return false;
+    if (vdt_collect_rings_live(nic->shadow)) {
+        if (!snapshot->live) {
+            g_set_error(error, VDT_ERROR, VDT_ERROR_BUSY,
+                        "%s runs a guest: the state of a stopped guest is only taken before a "
+                        "start",
+                        nic->name);
+            return false;
+        }
+        return restore_now(nic, snapshot, ret_commands, error);
+    }
+
+    struct vdt_snapshot *copy = copy_of(snapshot, error);
+    if (!copy)
+        return false;
+    vdt_snapshot_free(nic->loaded);
+    nic->loaded = copy;
+    nic->loaded_ran = false;
+    nic->adopted = false;
+    nic->restores++;
+    vdt_nic_enter(nic, VDT_PHASE_LOADED);
+    return true;
+}
+
+static bool
+begin_save(struct vdt_nic *nic, int fd, GError **error)
+{
+    VDT_AUTO_FD owned = fd;
+
+    if (vdt_collect_rings_live(nic->shadow)) {
+        g_set_error_literal(error, VDT_ERROR, VDT_ERROR_BUSY,
+                            "the device state can be saved once all rings are stopped, not before");
+        return false;
+    }
+    VDT_AUTO(snapshot) snapshot = vdt_nic_snapshot(nic, error);
+    if (!snapshot || !carriable(snapshot, error))
+        return false;
+    g_autoptr(GBytes) bytes = vdt_snapshot_encode(snapshot, error);
+    if (!bytes)
+        return false;
+    nic->pipe = vdt_pipe_source(vdt_steal_fd(&owned), bytes, TRANSFER_MS, error);
+    return nic->pipe != NULL;
+}
+
+bool
+vdt_nic_state_begin(void *ctx, bool save, int fd, GError **error)
+{
+    struct vdt_nic *nic = ctx;
+
+    g_clear_pointer(&nic->pipe, vdt_pipe_free);
+    if (save)
+        return begin_save(nic, fd, error);
+    nic->pipe = vdt_pipe_target(fd, VDT_SNAPSHOT_BYTES_MAX, TRANSFER_MS, error);
+    return nic->pipe != NULL;
+}
+
+bool
+vdt_nic_load(struct vdt_nic *nic, const uint8_t *bytes, size_t len, GError **error)
+{
+    VDT_AUTO(snapshot) snapshot = vdt_snapshot_decode(bytes, len, error);
+    unsigned commands;
+
+    if (!snapshot)
+        return false;
+    if (snapshot->live) {
+        g_set_error_literal(error, VDT_ERROR, VDT_ERROR_REFUSED,
+                            "the state was taken of a running guest; a migration needs a stopped "
+                            "one");
+        return false;
+    }
+    return vdt_nic_restore(nic, snapshot, &commands, error);
+}
+
+bool
+vdt_nic_state_check(void *ctx, GError **error)
+{
+    struct vdt_nic *nic = ctx;
+    VDT_AUTO(pipe) pipe = g_steal_pointer(&nic->pipe);
+
+    if (!pipe) {
+        g_set_error_literal(error, VDT_ERROR, VDT_ERROR_BUSY,
+                            "no transfer of the device state was begun");
+        return false;
+    }
+    if (!vdt_pipe_finish(pipe, error))
+        return false;
+    if (vdt_pipe_is_source(pipe)) {
+        nic->saves++;
+        vdt_nic_enter(nic, VDT_PHASE_SAVED);
+        return true;
+    }
+    GBytes *bytes = vdt_pipe_bytes(pipe);
+    if (!vdt_nic_load(nic, g_bytes_get_data(bytes, NULL), g_bytes_get_size(bytes), error))
+        return false;
+    nic->loads++;
+    return true;
+}
