@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The table of verbs, and the way to them. */
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tools/vdpa-tracker/verb.h"
+
+#include "base/log.h"
+
+static int help(const struct vdt_verb *verb, int argc, char **argv);
+
+/* In the order of a first day's work. */
+static const struct vdt_verb verbs[] = {
+    {"run", "--name NAME --device DEVICE", "own a vDPA device and serve one guest NIC from it",
+     "Own DEVICE and offer it to a VMM as a vhost-user network device.\n\n"
+     "DEVICE is vhost-vdpa:/dev/vhost-vdpa-N, or sim:[options] for the built-in simulator.\n"
+     "The VMM connects to the vhost-user socket, by default NAME.sock in the runtime directory\n"
+     "(/run/vdpa-tracker, or $VDPA_TRACKER_RUNTIME_DIR); NAME.ctl there is for the other verbs.\n\n"
+     "  vdpa-tracker run --name web --device vhost-vdpa:/dev/vhost-vdpa-0\n"
+     "  qemu-system-x86_64 ... -chardev socket,id=c,path=/run/vdpa-tracker/web.sock \\\n"
+     "    -netdev vhost-user,id=n,chardev=c -device virtio-net-pci,netdev=n",
+     vdt_verb_run},
+    {"status", "NAME", "what a running tracker does: mode, rings, features, control state",
+     "Show what tracker NAME does now, and why.\n\n"
+     "  vdpa-tracker status web\n"
+     "  vdpa-tracker status web --json | jq .rings[0]",
+     vdt_verb_status},
+    {"trace", "NAME", "the guest's control commands as they pass, decoded",
+     "Print each control queue command of tracker NAME once it is answered: time, command, the\n"
+     "device's answer, and how long it took. Ends with the tracker, by --count, or by Ctrl-C.\n\n"
+     "  vdpa-tracker trace web\n"
+     "  vdpa-tracker trace web --json --count 1",
+     vdt_verb_trace},
+    {"snapshot", "NAME", "the state of a running tracker, without stopping the guest",
+     "Write the state of tracker NAME to a file or to standard output. Of a running guest it is\n"
+     "marked live: its control state is exact, its rings are for information.\n\n"
+     "  vdpa-tracker snapshot web -o web.vdts\n"
+     "  vdpa-tracker snapshot web | vdpa-tracker show -",
+     vdt_verb_snapshot},
+    {"restore", "NAME [FILE]", "give a snapshot to a running tracker",
+     "Give a snapshot (FILE, or standard input) to tracker NAME. A live one: its control state is\n"
+     "replayed into the device at once where a guest runs. One of a stopped guest: taken before\n"
+     "the guest starts, with the rings' positions and what was in flight.\n\n"
+     "  vdpa-tracker restore web web.vdts\n"
+     "  ssh source vdpa-tracker snapshot web | vdpa-tracker restore web -",
+     vdt_verb_restore},
+    {"show", "FILE", "a snapshot as text or JSON",
+     "Show what a snapshot holds. FILE may be - for standard input.\n\n"
+     "  vdpa-tracker show web.vdts\n"
+     "  vdpa-tracker show --json web.vdts | jq .control",
+     vdt_verb_show},
+    {"diff", "FILE FILE", "two snapshots, field by field",
+     "Compare two snapshots field by field. Exit code 0: equal, 1: they differ.\n\n"
+     "  vdpa-tracker diff before.vdts after.vdts",
+     vdt_verb_diff},
+    {"check", "--from FILE|DEVICE --to DEVICE", "would that device take this state?",
+     "Say whether DEVICE can take the state in FILE, or whatever another DEVICE can hold: every\n"
+     "reason why not, before anything is stopped. Exit code 0: it can, 3: it cannot.\n\n"
+     "  vdpa-tracker check --from web.vdts --to vhost-vdpa:/dev/vhost-vdpa-1\n"
+     "  vdpa-tracker check --from sim:pairs=4 --to sim:pairs=2",
+     vdt_verb_check},
+    {"replay", "FILE --device DEVICE", "replay a snapshot's control state into a device",
+     "Bring DEVICE up, replay the control state in FILE into it, one line a command with the\n"
+     "device's answer and the time, and read it back where the device can be read. The device is\n"
+     "reset afterwards. Exit code 0: the state took, 3: the device refused.\n\n"
+     "  vdpa-tracker replay web.vdts --device vhost-vdpa:/dev/vhost-vdpa-1",
+     vdt_verb_replay},
+    {"swap", "NAME --device DEVICE", "move a running guest's NIC to another device",
+     "Move the NIC of the guest behind tracker NAME to another device of this host, while the\n"
+     "guest runs. If the other device does not take the state, the guest goes on with the "
+     "first.\n\n"
+     "  vdpa-tracker swap web --device vhost-vdpa:/dev/vhost-vdpa-1",
+     vdt_verb_swap},
+    {"help", "[VERB]", "this, or all about one verb", "Explain VERB.", help},
+};
+
+const struct vdt_verb *
+vdt_verb_find(const char *name)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(verbs); i++) {
+        if (g_str_equal(verbs[i].name, name))
+            return &verbs[i];
+    }
+    return NULL;
+}
+
+static void
+print_help(void)
+{
+    printf(
+        "Usage: vdpa-tracker VERB ...\n\n"
+        "Makes a virtual machine with a vDPA network device migratable: owns the device, follows\n"
+        "its rings and its control queue, and carries that state to another device.\n\n");
+    for (size_t i = 0; i < G_N_ELEMENTS(verbs); i++)
+        printf("  %-9s %s\n", verbs[i].name, verbs[i].summary);
+    printf(
+        "\nA first try, without any hardware:\n\n"
+        "  export VDPA_TRACKER_RUNTIME_DIR=/tmp/vdpa-tracker\n"
+        "  vdpa-tracker run --name try --device sim: &\n"
+        "  vdpa-tracker status try\n\n"
+        "\"vdpa-tracker help VERB\" explains one of them.\n\n"
+        "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused: the state cannot be carried.\n");
+}
+
+static int
+help(const struct vdt_verb *verb, int argc, char **argv)
+{
+    if (argc < 2) {
+        print_help();
+        return VDT_EXIT_DONE;
+    }
+    const struct vdt_verb *about = vdt_verb_find(argv[1]);
+    if (!about) {
+        fprintf(stderr, "vdpa-tracker: there is no verb \"%s\"\n", argv[1]);
+        return VDT_EXIT_USAGE;
+    }
+    if (about->run == help) {
+        print_help();
+        return VDT_EXIT_DONE;
+    }
+    char *words[] = {argv[1], (char *) "--help", NULL};
+    return about->run(about, 2, words);
+}
+
+int
+main(int argc, char **argv)
+{
+    setlocale(LC_ALL, "");
+    signal(SIGPIPE, SIG_IGN);
+    g_set_prgname("vdpa-tracker");
+    vdt_log_init(VDT_LOG_WARNING);
+
+    if (argc < 2) {
+        fprintf(stderr, "vdpa-tracker: which verb? \"vdpa-tracker help\" lists them.\n");
+        return VDT_EXIT_USAGE;
+    }
+    if (g_str_equal(argv[1], "--help") || g_str_equal(argv[1], "-h")) {
+        print_help();
+        return VDT_EXIT_DONE;
+    }
+    if (g_str_equal(argv[1], "--version")) {
+        puts("vdpa-tracker " VDT_VERSION);
+        return VDT_EXIT_DONE;
+    }
+    const struct vdt_verb *verb = vdt_verb_find(argv[1]);
+    if (!verb) {
+        fprintf(stderr,
+                "vdpa-tracker: there is no verb \"%s\"; \"vdpa-tracker help\" lists them.\n",
+                argv[1]);
+        return VDT_EXIT_USAGE;
+    }
+    return verb->run(verb, argc - 1, argv + 1);
+}

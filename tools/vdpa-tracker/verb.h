@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Verb: one command of the command line. A verb is a row of the table in main.c and a file of its
+ * own; what they share is here: options, help, exit codes, JSON.
+ */
+#pragma once
+
+#include <glib.h>
+#include <json-glib/json-glib.h>
+#include <stdbool.h>
+
+#include <vdpa-tracker/error.h>
+
+enum vdt_exit {
+    VDT_EXIT_DONE = 0,
+    VDT_EXIT_FAILED = 1,
+    VDT_EXIT_USAGE = 2,
+    VDT_EXIT_REFUSED = 3, /* the state cannot be carried */
+};
+
+struct vdt_verb {
+    const char *name;
+    const char *arguments; /* "NAME [FILE]" */
+    const char *summary;   /* one line of the verb list */
+    const char *teach;     /* what it does, with examples; part of --help */
+    /* @argv[0] is the verb. Returns an exit code. */
+    int (*run)(const struct vdt_verb *verb, int argc, char **argv);
+};
+
+const struct vdt_verb *vdt_verb_find(const char *name);
+
+/*
+ * Parse the verb's options; @least to @most words are left in @argv[1..]. False: *ret_exit says
+ * what to end with (--help ends with 0), the message is out already.
+ */
+bool vdt_verb_parse(const struct vdt_verb *verb, const GOptionEntry *entries, int *argc,
+                    char ***argv, int least, int most, int *ret_exit);
+
+/* "vdpa-tracker: MESSAGE" on stderr; frees @error; the exit code that goes with it. */
+int vdt_verb_fail(GError *error);
+
+/* @node freed. Indented on a terminal, one line elsewhere. */
+void vdt_print_json(JsonNode *node);
+
+/* The verbs. */
+int vdt_verb_check(const struct vdt_verb *verb, int argc, char **argv);
+int vdt_verb_diff(const struct vdt_verb *verb, int argc, char **argv);
+int vdt_verb_replay(const struct vdt_verb *verb, int argc, char **argv);
+int vdt_verb_restore(const struct vdt_verb *verb, int argc, char **argv);
+int vdt_verb_run(const struct vdt_verb *verb, int argc, char **argv);
+int vdt_verb_show(const struct vdt_verb *verb, int argc, char **argv);
+int vdt_verb_snapshot(const struct vdt_verb *verb, int argc, char **argv);
+int vdt_verb_status(const struct vdt_verb *verb, int argc, char **argv);
+int vdt_verb_swap(const struct vdt_verb *verb, int argc, char **argv);
+int vdt_verb_trace(const struct vdt_verb *verb, int argc, char **argv);

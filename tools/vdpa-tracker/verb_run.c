@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/vdpa-tracker/verb.h"
+
+#include "base/log.h"
+#include "daemon/daemon.h"
+#include "daemon/runtime.h"
+#include "virtio/features.h"
+
+#define WORKERS_MAX 64
+#define DEADLINE_MAX_MS 600000
+
+struct words {
+    char *name, *device, *socket_path, *shadow, *dirty_width, *restore, *mac, *uuid, *log_level;
+    int fd, workers, deadline_ms;
+    gboolean capabilities, untracked, daemonize;
+};
+
+static void
+clear_words(struct words *w)
+{
+    g_free(w->name);
+    g_free(w->device);
+    g_free(w->socket_path);
+    g_free(w->shadow);
+    g_free(w->dirty_width);
+    g_free(w->restore);
+    g_free(w->mac);
+    g_free(w->uuid);
+    g_free(w->log_level);
+}
+
+/* Index of @word in @choices, its default for NULL, -1 with @error. */
+static int
+choose(const char *option, const char *word, const char *const *choices, GError **error)
+{
+    if (!word)
+        return 0;
+    for (int i = 0; choices[i]; i++) {
+        if (g_str_equal(word, choices[i]))
+            return i;
+    }
+    g_autofree char *all = g_strjoinv(", ", (char **) choices);
+    g_set_error(error, VDT_ERROR, VDT_ERROR_USAGE, "%s %s: one of %s is possible", option, word,
+                all);
+    return -1;
+}
+
+static bool
+parse_mac(const char *text, uint8_t mac[6], GError **error)
+{
+    unsigned b[6];
+    char end;
+
+    if (strlen(text) == 17 && sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%c", &b[0], &b[1], &b[2], &b[3],
+                                     &b[4], &b[5], &end) == 6) {
+        for (int i = 0; i < 6; i++)
+            mac[i] = (uint8_t) b[i];
+        if (!(mac[0] & 1))
+            return true;
+    }
+    g_set_error(error, VDT_ERROR, VDT_ERROR_USAGE,
+                "--mac %s: a unicast address like 52:54:00:12:34:56 is needed", text);
+    return false;
+}
+
+static bool
+parse_range(const char *option, int value, int least, int most, GError **error)
+{
+    if (value >= least && value <= most)
+        return true;
+    g_set_error(error, VDT_ERROR, VDT_ERROR_USAGE, "%s %d: %d to %d is possible", option, value,
+                least, most);
+    return false;
+}
+
+static bool
+missing(const char *option, GError **error)
+{
+    g_set_error(error, VDT_ERROR, VDT_ERROR_USAGE,
+                "run needs %s; \"vdpa-tracker help run\" says more", option);
+    return false;
+}
+
+static bool
+to_options(const struct words *w, struct vdt_daemon_options *options, GError **error)
+{
+    static const char *const shadows[] = {"auto", "always", "never", NULL};
+    static const char *const widths[] = {"chain", "used", NULL};
+    static const char *const levels[] = {"info", "error", "warning", "debug", NULL};
+    static const enum vdt_log_level as_level[] = {VDT_LOG_INFO, VDT_LOG_ERROR, VDT_LOG_WARNING,
+                                                  VDT_LOG_DEBUG};
+
+    if (!w->name)
+        return missing("--name NAME", error);
+    if (!w->device)
+        return missing("--device DEVICE", error);
+    if (w->socket_path && w->fd >= 0) {
+        g_set_error_literal(error, VDT_ERROR, VDT_ERROR_USAGE,
+                            "--socket-path and --fd exclude each other");
+        return false;
+    }
+    int shadow = choose("--shadow", w->shadow, shadows, error);
+    int width = shadow < 0 ? -1 : choose("--dirty-width", w->dirty_width, widths, error);
+    int level = width < 0 ? -1 : choose("--log-level", w->log_level, levels, error);
+    if (level < 0 || !vdt_runtime_name_valid(w->name, error) ||
+        !parse_range("--workers", w->workers, 1, WORKERS_MAX, error) ||
+        !parse_range("--deadline", w->deadline_ms, 10, DEADLINE_MAX_MS, error) ||
+        (w->mac && !parse_mac(w->mac, options->nic.mac, error)))
+        return false;
+    if (w->uuid && !g_uuid_string_is_valid(w->uuid)) {
+        g_set_error(error, VDT_ERROR, VDT_ERROR_USAGE, "--uuid %s is no UUID", w->uuid);
+        return false;
+    }
+    vdt_log_init(as_level[level]);
+    options->name = w->name;
+    options->device = w->device;
+    options->socket_path = w->socket_path;
+    options->fd = w->fd;
+    options->restore = w->restore;
+    options->daemonize = w->daemonize;
+    options->nic.uuid = w->uuid;
+    options->nic.policy = (enum vdt_shadow_policy) shadow;
+    options->nic.workers = (unsigned) w->workers;
+    options->nic.dirty_used_width = width == 1;
+    options->nic.allow_untracked = w->untracked;
+    options->nic.mac_given = w->mac != NULL;
+    options->nic.deadline_ms = (unsigned) w->deadline_ms;
+    return true;
+}
+
+/* The vhost-user backend program conventions: what a management layer asks before it starts us. */
+static int
+print_capabilities(void)
+{
+    puts("{\"type\":\"net\",\"features\":[]}");
+    return VDT_EXIT_DONE;
+}
+
+int
+vdt_verb_run(const struct vdt_verb *verb, int argc, char **argv)
+{
+    struct words w = {.fd = -1, .workers = 1, .deadline_ms = 5000};
+    const GOptionEntry entries[] = {
+        {"name", 'n', 0, G_OPTION_ARG_STRING, &w.name, "Name of the tracker", "NAME"},
+        {"device", 'd', 0, G_OPTION_ARG_STRING, &w.device,
+         "vhost-vdpa:/dev/vhost-vdpa-N or sim:[options]", "DEVICE"},
+        {"socket-path", 0, 0, G_OPTION_ARG_FILENAME, &w.socket_path,
+         "vhost-user socket instead of NAME.sock in the runtime directory", "PATH"},
+        {"fd", 0, 0, G_OPTION_ARG_INT, &w.fd, "Inherited vhost-user socket, listening or connected",
+         "N"},
+        {"print-capabilities", 0, 0, G_OPTION_ARG_NONE, &w.capabilities,
+         "Print what this vhost-user backend is, as JSON, and end", NULL},
+        {"shadow", 0, 0, G_OPTION_ARG_STRING, &w.shadow,
+         "auto (by the device's driver), always, or never", "WHEN"},
+        {"dirty-width", 0, 0, G_OPTION_ARG_STRING, &w.dirty_width,
+         "Log a buffer's whole length (chain) or only what the device says (used)", "HOW"},
+        {"workers", 0, 0, G_OPTION_ARG_INT, &w.workers, "Data threads (1)", "N"},
+        {"deadline", 0, 0, G_OPTION_ARG_INT, &w.deadline_ms,
+         "Longest wait for the device, in ms (5000)", "MS"},
+        {"restore", 0, 0, G_OPTION_ARG_FILENAME, &w.restore, "Start from this snapshot", "FILE"},
+        {"mac", 0, 0, G_OPTION_ARG_STRING, &w.mac,
+         "The guest's MAC address, for VMMs that keep the control queue to themselves", "MAC"},
+        {"uuid", 0, 0, G_OPTION_ARG_STRING, &w.uuid, "The domain's UUID, for snapshots", "UUID"},
+        {"allow-untracked", 0, 0, G_OPTION_ARG_NONE, &w.untracked,
+         "Offer control commands that cannot be followed; using one makes the state unmigratable",
+         NULL},
+        {"log-level", 0, 0, G_OPTION_ARG_STRING, &w.log_level, "error, warning, info or debug",
+         "LEVEL"},
+        {"daemonize", 0, 0, G_OPTION_ARG_NONE, &w.daemonize, "Go to the background once ready",
+         NULL},
+        {NULL},
+    };
+    struct vdt_daemon_options options = {0};
+    GError *error = NULL;
+    int exit_code;
+
+    if (!vdt_verb_parse(verb, entries, &argc, &argv, 0, 0, &exit_code))
+        ;
+    else if (w.capabilities)
+        exit_code = print_capabilities();
+    else if (!to_options(&w, &options, &error) || !vdt_daemon_run(&options, &error))
+        exit_code = vdt_verb_fail(error);
+    else
+        exit_code = VDT_EXIT_DONE;
+    clear_words(&w);
+    return exit_code;
+}

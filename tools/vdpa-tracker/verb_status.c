@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+
+#include "tools/vdpa-tracker/client.h"
+#include "tools/vdpa-tracker/verb.h"
+
+static const char *
+text_of(JsonObject *object, const char *member)
+{
+    JsonNode *node = json_object_get_member(object, member);
+
+    return node && JSON_NODE_HOLDS_VALUE(node) && json_node_get_value_type(node) == G_TYPE_STRING
+               ? json_node_get_string(node)
+               : NULL;
+}
+
+static gint64
+number_of(JsonObject *object, const char *member)
+{
+    return json_object_get_int_member_with_default(object, member, 0);
+}
+
+static void
+print_names(JsonObject *features, const char *which)
+{
+    JsonArray *names = json_object_get_array_member(features, which);
+
+    printf("  %-11s", which);
+    for (guint i = 0; names && i < json_array_get_length(names); i++)
+        printf(" %s", json_array_get_string_element(names, i));
+    puts("");
+}
+
+static void
+print_withheld(JsonObject *object, const char *name, JsonNode *reason, gpointer unused)
+{
+    printf("  withheld    %s: %s\n", name, json_node_get_string(reason));
+}
+
+static void
+print_features(JsonObject *status)
+{
+    JsonObject *features = json_object_get_object_member(status, "features");
+
+    if (!features)
+        return;
+    puts("features");
+    print_names(features, "offered");
+    print_names(features, "acked");
+    print_names(features, "negotiated");
+    json_object_foreach_member(json_object_get_object_member(features, "withheld"), print_withheld,
+                               NULL);
+}
+
+static void
+print_ring(JsonArray *array, guint index, JsonNode *node, gpointer unused)
+{
+    JsonObject *ring = json_node_get_object(node);
+    const char *broken = text_of(ring, "broken");
+    const char *state = broken                                            ? "broken"
+                        : json_object_get_boolean_member(ring, "active")  ? "active"
+                        : json_object_get_boolean_member(ring, "started") ? "started"
+                                                                          : "off";
+
+    printf("  %4u %-4s %-8s %6" G_GINT64_FORMAT " %8" G_GINT64_FORMAT " %12" G_GINT64_FORMAT
+           " %12" G_GINT64_FORMAT " %14" G_GINT64_FORMAT "%s%s\n",
+           index, text_of(ring, "kind"), state, number_of(ring, "size"),
+           number_of(ring, "in_flight"), number_of(ring, "chains"), number_of(ring, "returned"),
+           number_of(ring, "bytes_in") + number_of(ring, "bytes_out"), broken ? "  " : "",
+           broken ? broken : "");
+}
+
+static void
+print_line(const char *name, const char *text)
+{
+    if (text && *text)
+        printf("%-12s %s\n", name, text);
+}
+
+static void
+print_status(JsonNode *node)
+{
+    JsonObject *status = json_node_get_object(node);
+    JsonObject *device = json_object_get_object_member(status, "device");
+    g_autofree char *mode =
+        g_strdup_printf("%s: %s", text_of(status, "mode"), text_of(status, "reason"));
+    g_autofree char *dirty =
+        g_strdup_printf("%s, %" G_GINT64_FORMAT " pages dirty",
+                        json_object_get_boolean_member(status, "logging") ? "on" : "off",
+                        number_of(status, "dirty_pages"));
+
+    print_line("name", text_of(status, "name"));
+    print_line("device", text_of(device, "name"));
+    print_line("driver", text_of(device, "driver"));
+    print_line("VMM", json_object_get_boolean_member(status, "connected") ? "connected" : "none");
+    print_line("phase", text_of(status, "phase"));
+    print_line("mode", mode);
+    print_line("failure", text_of(status, "failure"));
+    print_line("unmigratable", text_of(status, "unmigratable"));
+    print_line("log", dirty);
+    print_line("mac", text_of(status, "mac"));
+    print_features(status);
+    printf("rings\n  %4s %-4s %-8s %6s %8s %12s %12s %14s\n", "ring", "kind", "state", "size",
+           "inflight", "taken", "returned", "bytes");
+    json_array_foreach_element(json_object_get_array_member(status, "rings"), print_ring, NULL);
+    g_autofree char *control = json_to_string(json_object_get_member(status, "control"), TRUE);
+    printf("control %s\n", control);
+}
+
+int
+vdt_verb_status(const struct vdt_verb *verb, int argc, char **argv)
+{
+    gboolean json = FALSE;
+    const GOptionEntry entries[] = {
+        {"json", 'j', 0, G_OPTION_ARG_NONE, &json, "As JSON", NULL},
+        {NULL},
+    };
+    g_autofree char *answer = NULL;
+    GError *error = NULL;
+    int exit_code;
+
+    if (!vdt_verb_parse(verb, entries, &argc, &argv, 1, 1, &exit_code))
+        return exit_code;
+    g_autoptr(VdtTracker1) tracker = vdt_client_new(argv[1], &error);
+    JsonNode *status = NULL;
+    if (tracker && vdt_tracker1_call_status_sync(tracker, &answer, NULL, &error))
+        status = vdt_client_json(answer, &error);
+    if (!status) {
+        vdt_client_strip(error);
+        return vdt_verb_fail(error);
+    }
+    if (json) {
+        vdt_print_json(status);
+        return VDT_EXIT_DONE;
+    }
+    print_status(status);
+    json_node_unref(status);
+    return VDT_EXIT_DONE;
+}
