@@ -122,6 +122,14 @@ running() {
     kill -0 "${started[$1]}" 2>/dev/null
 }
 
+# ended NAME SECONDS: waits for it to end by itself and returns its exit code.
+ended() {
+    local pid=${started[$1]}
+    timeout "$2" tail --pid="$pid" -s 0.02 -f /dev/null || return 124
+    unset "started[$1]"
+    wait "$pid"
+}
+
 # stop NAME [SECONDS]: by SIGTERM, after SECONDS by SIGKILL to the group. Returns its exit code.
 stop() {
     local code=0 pid=${started[$1]} seconds=${2:-5}

@@ -1,10 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # First process of the UML guest. The root is the host's, read-only; results go to /mnt.
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 HOME=/tmp
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 HOME=/run TMPDIR=/run
 mount -t proc none /proc
 mount -t sysfs none /sys
-mount -t tmpfs none /tmp
 mount -t tmpfs none /run
 mount -t hostfs -o "$GUEST_DIR" none /mnt
 
