@@ -79,7 +79,7 @@ vdt_sim_fetch(struct vdt_sim *sim, uint32_t index, int64_t due)
     struct vdt_sim_ring *ring = &sim->rings[index];
     struct window window = {sim, vdt_sim_asid(sim, index)};
     struct vdt_reader reader = {read_foreign, &window};
-    struct vdt_chain chain = {.seg = ring->scratch, .capacity = 2u * ring->ring.format.num};
+    struct vdt_chain chain = {.seg = ring->scratch, .capacity = 3u * ring->ring.format.num};
     struct vdt_sim_request *request;
 
     if (ring->broken)

@@ -233,7 +233,7 @@ latch(struct vdt_sim *sim, uint32_t index, GError **error)
         return vdt_sim_fail(sim, error, VDT_ERROR_INVALID,
                             "cannot start ring %u: its areas are not mapped in address space %u",
                             index, vdt_sim_asid(sim, index));
-    ring->scratch = g_renew(struct vdt_seg, ring->scratch, 2u * ring->num);
+    ring->scratch = g_renew(struct vdt_seg, ring->scratch, 3u * ring->num);
     vdt_guest_ring_init(&ring->ring, &format, &mem, ring->base);
     ring->maps_seen = sim->maps_generation;
     ring->live = true;

@@ -135,8 +135,8 @@ hold_packed_window(struct vdt_shadow *s, struct vdt_shadow_ring *ring,
                    const struct vdt_ring_format *format)
 {
     struct vdt_ring_pos from = {.avail = ring->pos.used, .used = ring->pos.used};
-    g_autofree struct vdt_seg *segs = g_new(struct vdt_seg, 2u * ring->num);
-    struct vdt_chain chain = {.seg = segs, .capacity = 2u * ring->num};
+    g_autofree struct vdt_seg *segs = g_new(struct vdt_seg, 3u * ring->num);
+    struct vdt_chain chain = {.seg = segs, .capacity = 3u * ring->num};
     struct vdt_reader reader = {.read = read_map, .ctx = s};
     struct vdt_guest_ring guest;
 

@@ -305,7 +305,7 @@ vdt_relay_init(struct vdt_relay *relay, const struct vdt_relay_config *config)
                                 .device_kick = -1,
                                 .device_call = -1,
                                 .attention = -1};
-    relay->chain.capacity = 2u * config->format.num;
+    relay->chain.capacity = 3u * config->format.num;
     relay->chain.seg = g_new0(struct vdt_seg, relay->chain.capacity);
     relay->reader = (struct vdt_reader){.read = read_guest, .ctx = relay};
     vdt_guest_ring_init(&relay->guest, &config->format, &config->guest_mem, config->guest_pos);

@@ -195,6 +195,10 @@ readdress(struct vdt_shadow *s, enum vdt_mode mode, GError **error)
                                                : vdt_shadow_start_relay(s, i, true, error);
         if (!ok)
             return false;
+        /* Drivers take new addresses over when a ring is enabled (docs/devices.md). */
+        if (!VDT_DEVICE_CALL(s->dev, set_enable, error, i, false) ||
+            !VDT_DEVICE_CALL(s->dev, set_enable, error, i, true))
+            return false;
     }
     resubmit(s);
     return VDT_DEVICE_CALL(s->dev, resume, error);
