@@ -35,53 +35,52 @@ struct rule {
 };
 
 #define GATE(name) VHOST_USER_BIT(VHOST_USER_PROTOCOL_F_##name)
-#define CONFIG_MIN VHOST_USER_CONFIG_HEADER
-#define CONFIG_MAX (VHOST_USER_CONFIG_HEADER + VHOST_USER_CONFIG_MAX)
 
-/* clang-format off: one row a request */
-static const struct rule rules[VHOST_USER_MAX + 1] = {
 #define ROW(name, min, max, fd_min, fd_max, gate, reply, handle)                                   \
-    [VHOST_USER_##name] = {#name, min, max, fd_min, fd_max, gate, reply, handle}
-    ROW(GET_FEATURES, 0, 0, 0, 0, 0, REPLY_VALUE, vdt_msg_get_features),
-    ROW(SET_FEATURES, 8, 8, 0, 0, 0, REPLY_ACK, vdt_msg_set_features),
-    ROW(SET_OWNER, 0, 0, 0, 0, 0, REPLY_ACK, vdt_msg_accept),
+    [VHOST_USER_##name] = { #name, min, max, fd_min, fd_max, gate, reply, handle }
+
+/* One row a request. */
+/* clang-format off */
+static const struct rule rules[VHOST_USER_MAX + 1] = {
+    ROW(GET_FEATURES,             0,   0, 0, 0, 0, REPLY_VALUE, vdt_msg_get_features),
+    ROW(SET_FEATURES,             8,   8, 0, 0, 0, REPLY_ACK, vdt_msg_set_features),
+    ROW(SET_OWNER,                0,   0, 0, 0, 0, REPLY_ACK, vdt_msg_accept),
     /* Deprecated; frontends that still send it mean different things by it. */
-    ROW(RESET_OWNER, 0, 0, 0, 0, 0, REPLY_ACK, vdt_msg_accept),
-    ROW(SET_MEM_TABLE, 8, 264, 0, 8, 0, REPLY_ACK, vdt_msg_set_mem_table),
-    ROW(SET_LOG_BASE, 8, 16, 0, 1, 0, REPLY_LOG, vdt_msg_set_log_base),
-    ROW(SET_LOG_FD, 0, 8, 0, 1, 0, REPLY_ACK, vdt_msg_set_log_fd),
-    ROW(SET_VRING_NUM, 8, 8, 0, 0, 0, REPLY_ACK, vdt_msg_set_num),
-    ROW(SET_VRING_ADDR, 40, 40, 0, 0, 0, REPLY_ACK, vdt_msg_set_addr),
-    ROW(SET_VRING_BASE, 8, 8, 0, 0, 0, REPLY_ACK, vdt_msg_set_base),
-    ROW(GET_VRING_BASE, 8, 8, 0, 0, 0, REPLY_VALUE, vdt_msg_get_base),
-    ROW(SET_VRING_KICK, 8, 8, 0, 1, 0, REPLY_ACK, vdt_msg_set_kick),
-    ROW(SET_VRING_CALL, 8, 8, 0, 1, 0, REPLY_ACK, vdt_msg_set_call),
-    ROW(SET_VRING_ERR, 8, 8, 0, 1, 0, REPLY_ACK, vdt_msg_set_err),
-    ROW(GET_PROTOCOL_FEATURES, 0, 0, 0, 0, 0, REPLY_VALUE, vdt_msg_get_protocol_features),
-    ROW(SET_PROTOCOL_FEATURES, 8, 8, 0, 0, 0, REPLY_ACK, vdt_msg_set_protocol_features),
+    ROW(RESET_OWNER,              0,   0, 0, 0, 0, REPLY_ACK, vdt_msg_accept),
+    ROW(SET_MEM_TABLE,            8, 264, 0, 8, 0, REPLY_ACK, vdt_msg_set_mem_table),
+    ROW(SET_LOG_BASE,             8,  16, 0, 1, 0, REPLY_LOG, vdt_msg_set_log_base),
+    ROW(SET_LOG_FD,               0,   8, 0, 1, 0, REPLY_ACK, vdt_msg_set_log_fd),
+    ROW(SET_VRING_NUM,            8,   8, 0, 0, 0, REPLY_ACK, vdt_msg_set_num),
+    ROW(SET_VRING_ADDR,          40,  40, 0, 0, 0, REPLY_ACK, vdt_msg_set_addr),
+    ROW(SET_VRING_BASE,           8,   8, 0, 0, 0, REPLY_ACK, vdt_msg_set_base),
+    ROW(GET_VRING_BASE,           8,   8, 0, 0, 0, REPLY_VALUE, vdt_msg_get_base),
+    ROW(SET_VRING_KICK,           8,   8, 0, 1, 0, REPLY_ACK, vdt_msg_set_kick),
+    ROW(SET_VRING_CALL,           8,   8, 0, 1, 0, REPLY_ACK, vdt_msg_set_call),
+    ROW(SET_VRING_ERR,            8,   8, 0, 1, 0, REPLY_ACK, vdt_msg_set_err),
+    ROW(GET_PROTOCOL_FEATURES,    0,   0, 0, 0, 0, REPLY_VALUE, vdt_msg_get_protocol_features),
+    ROW(SET_PROTOCOL_FEATURES,    8,   8, 0, 0, 0, REPLY_ACK, vdt_msg_set_protocol_features),
     /* Asked for when MQ was read, which may be before it is acknowledged: no gate. */
-    ROW(GET_QUEUE_NUM, 0, 0, 0, 0, 0, REPLY_VALUE, vdt_msg_get_queue_num),
-    ROW(SET_VRING_ENABLE, 8, 8, 0, 0, 0, REPLY_ACK, vdt_msg_set_enable),
-    ROW(SEND_RARP, 8, 8, 0, 0, GATE(RARP), REPLY_ACK, vdt_msg_send_rarp),
-    ROW(NET_SET_MTU, 8, 8, 0, 0, GATE(NET_MTU), REPLY_ACK, vdt_msg_set_mtu),
-    ROW(SET_BACKEND_REQ_FD, 0, 8, 1, 1, GATE(BACKEND_REQ), REPLY_ACK, vdt_msg_set_backend_fd),
-    ROW(GET_CONFIG, CONFIG_MIN, CONFIG_MAX, 0, 0, GATE(CONFIG), REPLY_CONFIG, vdt_msg_get_config),
-    ROW(SET_CONFIG, CONFIG_MIN, CONFIG_MAX, 0, 0, GATE(CONFIG), REPLY_ACK, vdt_msg_set_config),
-    ROW(GET_INFLIGHT_FD, 20, 24, 0, 0, GATE(INFLIGHT_SHMFD), REPLY_INFLIGHT, vdt_msg_get_inflight),
-    ROW(SET_INFLIGHT_FD, 20, 24, 1, 1, GATE(INFLIGHT_SHMFD), REPLY_ACK, vdt_msg_set_inflight),
-    ROW(RESET_DEVICE, 0, 0, 0, 0, GATE(RESET_DEVICE), REPLY_ACK, vdt_msg_reset_device),
-    ROW(GET_MAX_MEM_SLOTS, 0, 0, 0, 0, GATE(CONFIGURE_MEM_SLOTS), REPLY_VALUE,
-        vdt_msg_get_max_slots),
-    ROW(ADD_MEM_REG, 40, 40, 1, 1, GATE(CONFIGURE_MEM_SLOTS), REPLY_ACK, vdt_msg_add_region),
+    ROW(GET_QUEUE_NUM,            0,   0, 0, 0, 0, REPLY_VALUE, vdt_msg_get_queue_num),
+    ROW(SET_VRING_ENABLE,         8,   8, 0, 0, 0, REPLY_ACK, vdt_msg_set_enable),
+    ROW(SEND_RARP,                8,   8, 0, 0, GATE(RARP), REPLY_ACK, vdt_msg_send_rarp),
+    ROW(NET_SET_MTU,              8,   8, 0, 0, GATE(NET_MTU), REPLY_ACK, vdt_msg_set_mtu),
+    ROW(SET_BACKEND_REQ_FD,       0,   8, 1, 1, GATE(BACKEND_REQ), REPLY_ACK, vdt_msg_set_backend_fd),
+    ROW(GET_CONFIG,              12, 268, 0, 0, GATE(CONFIG), REPLY_CONFIG, vdt_msg_get_config),
+    ROW(SET_CONFIG,              12, 268, 0, 0, GATE(CONFIG), REPLY_ACK, vdt_msg_set_config),
+    ROW(GET_INFLIGHT_FD,         20,  24, 0, 0, GATE(INFLIGHT_SHMFD), REPLY_INFLIGHT, vdt_msg_get_inflight),
+    ROW(SET_INFLIGHT_FD,         20,  24, 1, 1, GATE(INFLIGHT_SHMFD), REPLY_ACK, vdt_msg_set_inflight),
+    ROW(RESET_DEVICE,             0,   0, 0, 0, GATE(RESET_DEVICE), REPLY_ACK, vdt_msg_reset_device),
+    ROW(GET_MAX_MEM_SLOTS,        0,   0, 0, 0, GATE(CONFIGURE_MEM_SLOTS), REPLY_VALUE, vdt_msg_get_max_slots),
+    ROW(ADD_MEM_REG,             40,  40, 1, 1, GATE(CONFIGURE_MEM_SLOTS), REPLY_ACK, vdt_msg_add_region),
     /* Some frontends send the region's descriptor along; it is closed unused. */
-    ROW(REM_MEM_REG, 40, 40, 0, 1, GATE(CONFIGURE_MEM_SLOTS), REPLY_ACK, vdt_msg_remove_region),
-    ROW(SET_STATUS, 8, 8, 0, 0, GATE(STATUS), REPLY_ACK, vdt_msg_set_status),
-    ROW(GET_STATUS, 0, 0, 0, 0, GATE(STATUS), REPLY_VALUE, vdt_msg_get_status),
-    ROW(SET_DEVICE_STATE_FD, 8, 8, 1, 1, GATE(DEVICE_STATE), REPLY_STATE, vdt_msg_set_state_fd),
-    ROW(CHECK_DEVICE_STATE, 0, 0, 0, 0, GATE(DEVICE_STATE), REPLY_RESULT, vdt_msg_check_state),
-#undef ROW
+    ROW(REM_MEM_REG,             40,  40, 0, 1, GATE(CONFIGURE_MEM_SLOTS), REPLY_ACK, vdt_msg_remove_region),
+    ROW(SET_STATUS,               8,   8, 0, 0, GATE(STATUS), REPLY_ACK, vdt_msg_set_status),
+    ROW(GET_STATUS,               0,   0, 0, 0, GATE(STATUS), REPLY_VALUE, vdt_msg_get_status),
+    ROW(SET_DEVICE_STATE_FD,      8,   8, 1, 1, GATE(DEVICE_STATE), REPLY_STATE, vdt_msg_set_state_fd),
+    ROW(CHECK_DEVICE_STATE,       0,   0, 0, 0, GATE(DEVICE_STATE), REPLY_RESULT, vdt_msg_check_state),
 };
 /* clang-format on */
+#undef ROW
 
 bool
 vdt_session_has(const struct vdt_session *session, enum vhost_user_protocol_feature bit)

@@ -330,6 +330,7 @@ rig_init(struct rig *rig)
 
     memset(rig, 0, sizeof(*rig));
     cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    rig->own = pair[0];
     rig->peer = pair[1];
     rig->context = g_main_context_new();
     rig->journal = g_string_new(NULL);

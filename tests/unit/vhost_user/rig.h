@@ -24,6 +24,7 @@ struct rig {
     GMainContext *context;
     struct vdt_session *session;
     int peer; /* our end */
+    int own;  /* the session's end, borrowed */
     struct vdt_channel replies;
 
     GString *journal; /* one word a backend call: "kick0 base1=7" */

@@ -33,7 +33,8 @@ struct order {
     struct step steps[80];
 };
 
-/* clang-format off: one row a message */
+/* One row a message. */
+/* clang-format off */
 #define S(request, ...) { VHOST_USER_##request, __VA_ARGS__ }
 #define UML_PROTOCOL 0x220 /* BACKEND_REQ, CONFIG */
 static const struct order orders[] = {
