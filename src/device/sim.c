@@ -173,6 +173,7 @@ set_status(struct vdt_device *dev, uint8_t status, GError **error)
         reset(sim);
         return true;
     }
+    status |= sim->status & VIRTIO_CONFIG_S_NEEDS_RESET; /* ours, whatever the driver writes */
     if (status & ~STATUS_KNOWN)
         return vdt_sim_fail(sim, error, VDT_ERROR_INVALID, "knows no such status as 0x%02x",
                             status);
@@ -194,6 +195,8 @@ set_status(struct vdt_device *dev, uint8_t status, GError **error)
             return false;
     }
     sim->status = status;
+    if ((added & VIRTIO_CONFIG_S_DRIVER_OK) && sim->options.announce)
+        vdt_sim_config_announce(sim);
     vdt_sim_worker_wake(sim);
     return true;
 }

@@ -164,6 +164,7 @@ vdt_sim_running(const struct vdt_sim *sim)
 /* sim_config.c */
 void vdt_sim_config_reset(struct vdt_sim *sim);
 void vdt_sim_config_changed(struct vdt_sim *sim);
+void vdt_sim_config_announce(struct vdt_sim *sim); /* no effect without GUEST_ANNOUNCE */
 bool vdt_sim_get_config(struct vdt_device *dev, uint32_t offset, void *buf, uint32_t len,
                         GError **error);
 bool vdt_sim_set_config(struct vdt_device *dev, uint32_t offset, const void *buf, uint32_t len,

@@ -112,13 +112,19 @@ vdt_sim_set_link(struct vdt_device *dev, bool up)
 }
 
 void
-vdt_sim_announce(struct vdt_device *dev)
+vdt_sim_config_announce(struct vdt_sim *sim)
 {
-    VDT_SIM_LOCKED(dev);
-
     if (!(sim->features & VDT_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE)))
         return;
     sim->config.status |= htole16(VIRTIO_NET_S_ANNOUNCE);
     sim->net.announce = true;
     vdt_sim_config_changed(sim);
+}
+
+void
+vdt_sim_announce(struct vdt_device *dev)
+{
+    VDT_SIM_LOCKED(dev);
+
+    vdt_sim_config_announce(sim);
 }

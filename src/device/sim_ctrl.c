@@ -75,7 +75,7 @@ run_mac_table(struct vdt_sim *sim, struct vdt_sim_command *command)
 static bool
 run_mac_addr(struct vdt_sim *sim, struct vdt_sim_command *command)
 {
-    if (command->len != 6)
+    if (command->len != 6 || (command->data[0] & 1))
         return false;
     memcpy(sim->net.mac, command->data, 6);
     memcpy(sim->config.mac, command->data, 6);

@@ -104,6 +104,9 @@ vdt_sim_ctrl_hash(struct vdt_sim *sim, struct vdt_sim_command *command)
         !read_key(sim, command->data + 12, command->len - 12, &hash))
         return false;
     sim->net.hash = hash;
+    /* The pairs that an RSS_CONFIG brought into use stay in use. */
+    if (sim->net.set & VDT_NET_RSS)
+        sim->net.set |= VDT_NET_PAIRS;
     steer_by(sim, VDT_NET_HASH);
     return true;
 }
@@ -132,13 +135,14 @@ vdt_sim_ctrl_coal_all(struct vdt_sim *sim, struct vdt_sim_command *command)
     return true;
 }
 
-/* A data ring that is enabled, or it is an error (virtio 1.3, 5.1.6.5.9.2). */
+/* A data ring that is enabled, or it is an error (virtio 1.3, 5.1.6.5.9.2): a replay that comes
+ * before the data rings are enabled is refused by such a device. */
 static bool
 read_ring(const struct vdt_sim *sim, const struct vdt_sim_command *command, uint16_t *ret_ring)
 {
     uint16_t ring = vdt_get16(command->data);
 
-    if (ring >= vdt_sim_cvq(sim) || !sim->rings[ring].enabled)
+    if (ring >= vdt_sim_cvq(sim) || (!sim->rings[ring].enabled && !sim->options.coal_any_ring))
         return false;
     *ret_ring = ring;
     return true;

@@ -166,6 +166,8 @@ fill_checksum(struct vdt_sim_frame *frame)
     while (sum >> 16)
         sum = (sum & 0xffff) + (sum >> 16);
     sum = ~sum & 0xffff;
+    if (!sum)
+        sum = 0xffff; /* zero means "none" in UDP, and both are zero elsewhere */
     frame->data[at] = (uint8_t) (sum >> 8);
     frame->data[at + 1] = (uint8_t) sum;
     memset(&frame->hdr, 0, sizeof frame->hdr);

@@ -68,6 +68,11 @@ static const struct option table[] = {
     FLAG_ROW("reset-drops", reset_drops, "a reset drops all mappings"),
     FLAG_ROW("mac-sticky", mac_sticky, "the MAC address survives a reset"),
 
+    FLAG_ROW("refetch", refetch,
+             "a suspend gives up what is in flight, and the base is the used one"),
+    FLAG_ROW("coal-any-ring", coal_any_ring, "takes VQ_SET for rings that are not enabled, too"),
+    FLAG_ROW("announce", announce, "asks the guest to announce itself at each start"),
+
     {"nak", NUMBER, AT(nak), 1, UINT32_MAX, "K", "answers ERR to the K-th control command"},
     {"nak-class", COMMAND, AT(nak_class), 0, 0, "C.c", "answers ERR to this class and command"},
     FLAG_ROW("cvq-silent", cvq_silent, "bad: takes control commands and never answers"),

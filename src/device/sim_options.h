@@ -28,7 +28,7 @@ struct vdt_sim_options {
 
     /* what a poorer parent driver cannot do */
     bool no_asid, no_suspend, no_resume, no_base, no_readdress, no_enable_after_driver_ok;
-    bool no_disable, reset_drops, mac_sticky;
+    bool no_disable, reset_drops, mac_sticky, refetch, coal_any_ring, announce;
 
     /* what a bad device does */
     uint32_t nak;

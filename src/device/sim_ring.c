@@ -255,8 +255,17 @@ void
 vdt_sim_rings_sync(struct vdt_sim *sim)
 {
     for (unsigned i = 0; i < sim->dev.info.rings; i++) {
-        if (sim->rings[i].live)
-            sim->rings[i].base = sim->rings[i].ring.pos;
+        struct vdt_sim_ring *ring = &sim->rings[i];
+        struct vdt_guest_ring *guest = &ring->ring;
+
+        if (!ring->live)
+            continue;
+        if (sim->options.refetch) {
+            drop_stock(ring);
+            guest->pos.avail = guest->pos.used;
+            vdt_guest_ring_init(guest, &guest->format, &guest->mem, guest->pos);
+        }
+        ring->base = guest->pos;
     }
 }
 

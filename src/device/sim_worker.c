@@ -51,7 +51,7 @@ work(struct vdt_sim *sim, int64_t *ret_due)
     }
     more |= vdt_sim_poll_wire(sim);
     for (uint32_t i = 0; i < cvq; i++) {
-        if (!(i & 1) && i / 2 < sim->net.queue_pairs && vdt_sim_ring_ready(sim, i))
+        if (!(i & 1) && vdt_sim_ring_ready(sim, i))
             more |= vdt_sim_receive(sim, i, now, ret_due);
     }
     return more;

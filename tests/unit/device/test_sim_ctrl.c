@@ -64,6 +64,7 @@ static const struct row bad[] = {
     {"mac table: a byte too many", 1, 0, 9, "\0\0\0\0\0\0\0\0\0"},
     {"mac: five bytes", 1, 1, 5, "\2\1\2\3\4"},
     {"mac: seven bytes", 1, 1, 7, "\2\1\2\3\4\5\6"},
+    {"mac: a group address", 1, 1, 6, "\1\1\2\3\4\5"},
     {"mac: command 2", 1, 2, 6, "\2\1\2\3\4\5"},
     {"vlan: one byte", 2, 0, 1, "\5"},
     {"vlan: three bytes", 2, 0, 3, "\5\0\0"},
@@ -122,7 +123,7 @@ every_good_command(uint64_t mask)
                      VIRTIO_NET_OK, "%s", row->name);
         nic_state(&nic, &after);
         if (row->group & (mq | VDT_NET_PAIRS))
-            expected &= ~mq;
+            expected = (expected & ~mq) | (expected & VDT_NET_RSS ? VDT_NET_PAIRS : 0u);
         if (row->group & VDT_NET_RSS)
             expected &= ~(uint32_t) VDT_NET_PAIRS;
         expected |= row->group;
@@ -298,6 +299,33 @@ Test(sim_ctrl, coalescing_of_all_rings_overrides_that_of_one)
     nic_command(&nic, 6, 1, "\1\0\0\0\1\0\0\0", 8);
     nic_state(&nic, &after);
     cr_assert_not(after.set & VDT_NET_COAL_VQ);
+    nic_close(&nic);
+}
+
+Test(sim_ctrl, hash_reports_after_rss_keep_the_pairs)
+{
+    struct nic nic;
+
+    nic_run(&nic, "sim:pairs=4", NIC_SPLIT, 0);
+    nic_command(&nic, 4, 1, RSS_FIXED KEY4, 19);
+    nic_command(&nic, 4, 2, "\3\0\0\0\0\0\0\0\0\0\0\0" KEY4, 17);
+    nic_state(&nic, &after);
+    cr_assert_eq(after.set, VDT_NET_PAIRS | VDT_NET_HASH);
+    cr_assert_eq(after.queue_pairs, 2);
+    nic_close(&nic);
+}
+
+Test(sim_ctrl, coalescing_of_a_ring_that_is_not_enabled_is_refused)
+{
+    struct nic nic;
+
+    nic_run(&nic, "sim:", NIC_SPLIT, 0);
+    cr_assert(nic.dev->ops->set_enable(nic.dev, 0, false, NULL));
+    cr_assert_eq(nic_command(&nic, 6, 2, "\0\0\0\0\5\0\0\0\6\0\0\0", 12), VIRTIO_NET_ERR);
+    nic_close(&nic);
+    nic_run(&nic, "sim:coal-any-ring", NIC_SPLIT, 0);
+    cr_assert(nic.dev->ops->set_enable(nic.dev, 0, false, NULL));
+    cr_assert_eq(nic_command(&nic, 6, 2, "\0\0\0\0\5\0\0\0\6\0\0\0", 12), VIRTIO_NET_OK);
     nic_close(&nic);
 }
 

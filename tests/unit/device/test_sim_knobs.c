@@ -283,6 +283,45 @@ Test(sim_knobs, what_suspends_may_not_resume)
     nic_close(&nic);
 }
 
+static void
+refetches(uint64_t mask)
+{
+    struct vdt_ring_pos pos;
+    uint16_t ids[16];
+    struct nic nic;
+
+    nic_run(&nic, "sim:null,hold=3,refetch", mask, 0);
+    send_frames(&nic, 8);
+    cr_assert_eq(reap(&nic, 1, ids, 8, 100), 5);
+    cr_assert(DO(nic, suspend));
+    cr_assert(DO(nic, get_base, 1, &pos));
+    cr_assert_eq(pos.avail, mask == NIC_SPLIT ? 5 : (0x8000 | 10));
+    cr_assert_eq(pos.used, pos.avail);
+    cr_assert_eq(nic_counter(&nic, 1, "in_flight"), 0);
+    cr_assert(DO(nic, resume));
+    send_frames(&nic, 3);
+    cr_assert_eq(reap(&nic, 1, ids, 8, 100), 3);
+    cr_assert_eq(nic_counter(&nic, -1, "frames_sent"), 8);
+    nic_close(&nic);
+}
+
+Test(sim_knobs, refetch_gives_up_what_is_in_flight)
+{
+    refetches(NIC_SPLIT);
+    refetches(NIC_PACKED);
+}
+
+Test(sim_knobs, announce_asks_at_each_start)
+{
+    uint16_t status = 0;
+    struct nic nic;
+
+    nic_run(&nic, "sim:announce", NIC_SPLIT, 0);
+    cr_assert(DO(nic, get_config, 6, &status, 2));
+    cr_assert(status & VIRTIO_NET_S_ANNOUNCE);
+    nic_close(&nic);
+}
+
 Test(sim_knobs, no_base_starts_at_the_beginning_only)
 {
     struct nic nic;

@@ -312,6 +312,22 @@ Test(sim_ring, a_broken_driver_ring_stops_that_ring_only)
     nic_close(&nic);
 }
 
+Test(sim_ring, a_driver_need_not_write_back_what_the_device_set)
+{
+    struct vdt_seg seg = {0x70000000, 100, 0, 0};
+    uint8_t status = 0;
+    struct vdt_used used;
+    struct nic nic;
+
+    nic_run(&nic, "sim:", NIC_SPLIT, 4);
+    nic_post(&nic, 1, &seg, 1);
+    cr_assert_not(nic_wait(&nic, 1, 50, &used));
+    OK(DO(nic, set_status, 15 | VIRTIO_CONFIG_S_FAILED));
+    OK(DO(nic, get_status, &status));
+    cr_assert_eq(status, 15 | VIRTIO_CONFIG_S_FAILED | VIRTIO_CONFIG_S_NEEDS_RESET);
+    nic_close(&nic);
+}
+
 Test(sim_ring, the_config_space_ends_where_it_ends)
 {
     uint8_t byte;
