@@ -341,3 +341,25 @@ Test(sim_net, two_sims_are_joined_by_a_name)
     nic_close(&a);
     nic_close(&b);
 }
+
+Test(sim_net, a_sim_that_does_not_run_hears_nothing)
+{
+    struct vdt_used used;
+    struct nic a, b;
+
+    nic_run(&a, "sim:pair=wire", NIC_SPLIT, 8);
+    nic_open(&b, "sim:pair=wire", NIC_SPLIT);
+    nic_frame(frame, 200, own, 1);
+    nic_send(&a, 0, frame, 200);
+    cr_assert(nic_wait(&a, 1, NIC_TIMEOUT_MS, &used));
+    nic_start(&b);
+    nic_post_rx(&b, 0, 8, 2048);
+    cr_assert_eq(nic_receive(&b, 0, 50, got), -1);
+    cr_assert(b.dev->ops->suspend(b.dev, NULL));
+    nic_send(&a, 0, frame, 200);
+    cr_assert(nic_wait(&a, 1, NIC_TIMEOUT_MS, &used));
+    cr_assert(b.dev->ops->resume(b.dev, NULL));
+    cr_assert_eq(nic_receive(&b, 0, 50, got), -1);
+    nic_close(&a);
+    nic_close(&b);
+}
