@@ -53,6 +53,7 @@ struct vdt_command_rule {
     const char *name;  /* "MAC_ADDR_SET", as in linux/virtio_net.h without VIRTIO_NET_CTRL_ */
     uint64_t features; /* one of these bits must be negotiated */
     uint32_t groups;   /* enum vdt_net_group: what emit() covers */
+    bool late;         /* devices take it only for enabled data rings (1.3, 5.1.6.5.9.2) */
     /* Bytes of result behind the ack byte; the guest must give room for @reply_min, and an OK with
      * fewer counts as ERR. */
     uint32_t reply_min, reply_max;

@@ -63,14 +63,17 @@ note_command(void *ctx, const struct vdt_command *command)
 }
 
 static void
-write_script(struct script *script, const struct vdt_net_state *state, uint64_t features)
+write_script(struct script *script, const struct vdt_net_state *state, uint32_t groups,
+             uint64_t features)
 {
     const struct vdt_command_sink sink = {note_command, script};
+    struct vdt_net_state part = *state;
     const uint8_t *data;
 
     script->commands = g_array_new(FALSE, FALSE, sizeof(struct vdt_command));
     script->bytes = g_byte_array_new();
-    vdt_command_emit(state, features, &sink);
+    part.set &= groups;
+    vdt_command_emit(&part, features, &sink);
     data = script->bytes->data;
     for (guint i = 0; i < script->commands->len; i++) {
         struct vdt_command *command = &g_array_index(script->commands, struct vdt_command, i);
@@ -143,9 +146,12 @@ check_covered(const struct vdt_net_state *state, uint64_t features,
     return false;
 }
 
-bool
-vdt_replay(const struct vdt_net_state *state, uint64_t features, struct vdt_device_cvq *cvq,
-           unsigned deadline_ms, struct vdt_replay_report *report, GError **error)
+/* The @groups of @state. The state is checked whole, so that no part is sent of what cannot be
+ * carried. */
+static bool
+replay(const struct vdt_net_state *state, uint32_t groups, uint64_t features,
+       struct vdt_device_cvq *cvq, unsigned deadline_ms, struct vdt_replay_report *report,
+       GError **error)
 {
     struct run run = {.cvq = cvq, .report = report, .began = g_get_monotonic_time()};
     struct script script;
@@ -156,7 +162,7 @@ vdt_replay(const struct vdt_net_state *state, uint64_t features, struct vdt_devi
         return false;
     if (report->keep_steps)
         report->steps = g_ptr_array_new_with_free_func(free_step);
-    write_script(&script, state, features);
+    write_script(&script, state, groups, features);
     run.count = script.commands->len;
     ok = vdt_device_cvq_run(cvq, (const struct vdt_command *) script.commands->data, run.count,
                             deadline_ms, hear_answer, &run, error);
@@ -173,4 +179,40 @@ vdt_replay(const struct vdt_net_state *state, uint64_t features, struct vdt_devi
         g_prefix_error(error, "replaying command %u of %u onto %s: ", report->commands + 1,
                        run.count, vdt_device_cvq_name(cvq));
     return ok;
+}
+
+static uint32_t
+late_groups(void)
+{
+    const struct vdt_command_rule *rules;
+    uint32_t groups = 0;
+    unsigned count;
+
+    rules = vdt_command_rules(&count);
+    for (unsigned i = 0; i < count; i++) {
+        if (rules[i].late)
+            groups |= rules[i].groups;
+    }
+    return groups;
+}
+
+bool
+vdt_replay(const struct vdt_net_state *state, uint64_t features, struct vdt_device_cvq *cvq,
+           unsigned deadline_ms, struct vdt_replay_report *report, GError **error)
+{
+    return replay(state, ~0u, features, cvq, deadline_ms, report, error);
+}
+
+bool
+vdt_replay_early(const struct vdt_net_state *state, uint64_t features, struct vdt_device_cvq *cvq,
+                 unsigned deadline_ms, struct vdt_replay_report *report, GError **error)
+{
+    return replay(state, ~late_groups(), features, cvq, deadline_ms, report, error);
+}
+
+bool
+vdt_replay_late(const struct vdt_net_state *state, uint64_t features, struct vdt_device_cvq *cvq,
+                unsigned deadline_ms, struct vdt_replay_report *report, GError **error)
+{
+    return replay(state, late_groups(), features, cvq, deadline_ms, report, error);
 }

@@ -37,3 +37,16 @@ unsigned vdt_replay_count(const struct vdt_net_state *state, uint64_t features);
  */
 bool vdt_replay(const struct vdt_net_state *state, uint64_t features, struct vdt_device_cvq *cvq,
                 unsigned deadline_ms, struct vdt_replay_report *report, GError **error);
+
+/*
+ * The same in two parts, for a device whose data rings are enabled last: all that it takes before,
+ * and what it takes only for enabled rings (coalescing of single rings). vdt_replay() is both at
+ * once; a strict device refuses the second part of it while the rings are not enabled. A report
+ * tells of one part.
+ */
+bool vdt_replay_early(const struct vdt_net_state *state, uint64_t features,
+                      struct vdt_device_cvq *cvq, unsigned deadline_ms,
+                      struct vdt_replay_report *report, GError **error);
+bool vdt_replay_late(const struct vdt_net_state *state, uint64_t features,
+                     struct vdt_device_cvq *cvq, unsigned deadline_ms,
+                     struct vdt_replay_report *report, GError **error);

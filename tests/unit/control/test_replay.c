@@ -107,6 +107,22 @@ Test(replay, steps_are_kept_when_asked_for)
     tear_down();
 }
 
+Test(replay, two_parts_make_the_whole)
+{
+    struct vdt_net_state state;
+    unsigned early;
+
+    fill_state(&state);
+    set_up();
+    cr_assert(vdt_replay_early(&state, ALL_FEATURES, cvq, DEADLINE_MS, &report, NULL));
+    early = report.commands;
+    cr_expect_eq(fake->state.set, state.set & ~VDT_NET_COAL_VQ);
+    cr_assert(vdt_replay_late(&state, ALL_FEATURES, cvq, DEADLINE_MS, &report, NULL));
+    cr_expect_eq(early + report.commands, vdt_replay_count(&state, ALL_FEATURES));
+    cr_expect(vdt_net_state_equal(&state, &fake->state));
+    tear_down();
+}
+
 Test(replay, fresh_state_sends_nothing)
 {
     struct vdt_net_state state;
