@@ -169,6 +169,7 @@ give_back(struct vdt_cvq_relay *relay, uint8_t ack, const uint8_t *reply, uint32
         break_ring(relay, vdt_ring_fault_name(relay->ring.fault));
 }
 
+/* @reply_len is 0 unless @ack is OK. */
 static void
 finish(struct vdt_cvq_relay *relay, uint8_t ack, const uint8_t *reply, uint32_t reply_len)
 {
@@ -186,7 +187,6 @@ finish(struct vdt_cvq_relay *relay, uint8_t ack, const uint8_t *reply, uint32_t 
         relay->model->captured++;
     } else {
         relay->model->refused++;
-        reply_len = 0;
     }
     if (relay->hooks.done)
         relay->hooks.done(relay->hooks.ctx, &event);

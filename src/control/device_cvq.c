@@ -7,16 +7,9 @@
 #include "base/fd.h"
 #include "base/wire.h"
 #include "control/event_source.h"
+#include "control/stripe.h"
 
 #define HEADER 2u /* class, command */
-
-/*
- * A buffer that is filled round and round and freed in the order it was filled. Stretches are
- * contiguous: one that does not fit before the end starts at 0. head == tail is "empty".
- */
-struct stripe {
-    uint32_t size, head, tail;
-};
 
 /* One command at the device. */
 struct flight {
@@ -38,7 +31,7 @@ struct vdt_device_cvq {
     struct flight *flights; /* owned, circular, oldest first: answers are heard in order */
     uint32_t first, count, capacity;
     uint32_t *flight_of; /* owned, by ring id */
-    struct stripe out, in;
+    struct vdt_stripe out, in;
     char *broken; /* owned */
     uint8_t reply[VDT_COMMAND_REPLY_MAX];
 
@@ -49,19 +42,6 @@ struct vdt_device_cvq {
     unsigned deadline_ms;
     GSource *call, *clock;
 };
-
-/* Where @len bytes can go; false when there is no room now. */
-static bool
-stripe_find(const struct stripe *stripe, uint32_t len, uint32_t *ret_at)
-{
-    *ret_at = stripe->head;
-    if (stripe->head < stripe->tail)
-        return stripe->tail - stripe->head > len;
-    if (stripe->size - stripe->head >= len)
-        return true;
-    *ret_at = 0;
-    return stripe->tail > len;
-}
 
 struct vdt_device_cvq *
 vdt_device_cvq_new(const struct vdt_device_cvq_config *config)
@@ -179,8 +159,8 @@ place(struct vdt_device_cvq *cvq, const struct vdt_command *command, uint32_t re
     uint32_t out_at, in_at, slot;
     uint16_t id;
 
-    if (cvq->count == cvq->capacity || !stripe_find(&cvq->out, out_len, &out_at) ||
-        !stripe_find(&cvq->in, in_len, &in_at))
+    if (cvq->count == cvq->capacity || !vdt_stripe_find(&cvq->out, out_len, &out_at) ||
+        !vdt_stripe_find(&cvq->in, in_len, &in_at))
         return false;
     segs[0] = (struct vdt_seg){cvq->config.out_iova + out_at, out_len, VDT_SEG_NEXT, 0};
     segs[1] = (struct vdt_seg){cvq->config.in_iova + in_at, in_len, VDT_SEG_WRITE, 0};
@@ -196,8 +176,6 @@ place(struct vdt_device_cvq *cvq, const struct vdt_command *command, uint32_t re
     vdt_device_ring_post(&cvq->ring, &chain, id, 0, 0);
 
     slot = (cvq->first + cvq->count++) % cvq->capacity;
-    cvq->out.head = out_at + out_len;
-    cvq->in.head = in_at + in_len;
     cvq->flight_of[id] = slot;
     cvq->flights[slot] = (struct flight){
         .index = index,
@@ -205,8 +183,8 @@ place(struct vdt_device_cvq *cvq, const struct vdt_command *command, uint32_t re
         .command = command->command,
         .reply_max = reply_max,
         .in_at = in_at,
-        .out_end = cvq->out.head,
-        .in_end = cvq->in.head,
+        .out_end = vdt_stripe_take(&cvq->out, out_at, out_len),
+        .in_end = vdt_stripe_take(&cvq->in, in_at, in_len),
         .posted_at = now,
     };
     return true;
@@ -273,13 +251,10 @@ pop(struct vdt_device_cvq *cvq, int64_t now, struct flight *ret_flight,
     };
     *ret_flight = *oldest;
 
-    cvq->out.tail = oldest->out_end;
-    cvq->in.tail = oldest->in_end;
     cvq->first = (cvq->first + 1) % cvq->capacity;
-    if (--cvq->count == 0) {
-        cvq->out.head = cvq->out.tail = 0;
-        cvq->in.head = cvq->in.tail = 0;
-    }
+    cvq->count--;
+    vdt_stripe_free(&cvq->out, ret_flight->out_end, cvq->count == 0);
+    vdt_stripe_free(&cvq->in, ret_flight->in_end, cvq->count == 0);
     return true;
 }
 
