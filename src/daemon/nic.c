@@ -128,8 +128,9 @@ collect_for_swap(void *ctx)
     struct vdt_nic *nic = ctx;
     struct vdt_snapshot *snapshot = vdt_nic_collect(nic);
 
-    /* In process nothing has to be carried that the model does not know: the other device gets what
-     * the guest has acked, and a loss is the same as in the first. */
+    /* A guest that has not negotiated yet may have been told all that we offer. */
+    if (!nic->negotiated)
+        snapshot->guest_features = snapshot->offered_features;
     return snapshot;
 }
 

@@ -30,7 +30,7 @@ features(void *ctx)
 static bool
 same_guest(struct vdt_nic *nic, uint64_t acked)
 {
-    return nic->negotiated && acked == nic->acked && vdt_collect_rings_live(nic->shadow);
+    return nic->negotiated && acked == nic->acked && vdt_collect_traffic(nic->shadow);
 }
 
 static bool
@@ -43,7 +43,8 @@ set_features(void *ctx, uint64_t acked, GError **error)
 
     if (!same && !vdt_nic_state_negotiated(nic, guest, error))
         return false;
-    if (!vdt_shadow_set_features(nic->shadow, guest, log, error))
+    if (!vdt_shadow_set_features(nic->shadow, guest, log, error) ||
+        (!same && !vdt_nic_state_apply(nic, error)))
         return false;
     nic->logging = log;
     if (same) {
@@ -137,12 +138,12 @@ get_base(void *ctx, uint32_t ring, uint32_t *ret_base, GError **error)
 {
     struct vdt_nic *nic = ctx;
 
-    bool live = vdt_collect_ring_live(nic->shadow, ring);
-    if (!live && vdt_nic_frozen_base(nic, ring, ret_base))
+    bool started = vdt_collect_ring_started(nic->shadow, ring);
+    if (!started && vdt_nic_frozen_base(nic, ring, ret_base))
         return VDT_ANSWER_NOW;
     if (!vdt_shadow_get_base(nic->shadow, ring, ret_base, error))
         return VDT_ANSWER_ERROR;
-    if (live)
+    if (started)
         vdt_nic_freeze_ring(nic, ring);
     return VDT_ANSWER_NOW;
 }
@@ -160,7 +161,6 @@ set_call(void *ctx, uint32_t ring, int fd, GError **error)
 {
     struct vdt_nic *nic = ctx;
 
-    vdt_nic_set_call(nic, ring, fd);
     return vdt_shadow_set_call(nic->shadow, ring, fd, error);
 }
 
@@ -243,7 +243,7 @@ send_rarp(void *ctx, const uint8_t mac[6], GError **error)
     /* VMMs repeat it; one frame a start is enough, the first of this run is already on its way. */
     if (nic->rarp_sent)
         return true;
-    bool live = vdt_collect_rings_live(nic->shadow);
+    bool live = vdt_collect_traffic(nic->shadow);
     if (live && !vdt_shadow_freeze(nic->shadow, error))
         return false;
     vdt_nic_rarp(nic, mac);
@@ -292,6 +292,7 @@ vdt_nic_disconnected(void *ctx)
     vdt_nic_freeze_all(nic);
     vdt_shadow_disconnect(nic->shadow);
     g_clear_pointer(&nic->pipe, vdt_pipe_free);
+    nic->negotiated = false;
     nic->announce = false;
     nic->logging = false;
     nic->rarp_sent = false;

@@ -108,7 +108,8 @@ vdt_nic_config_refresh(struct vdt_nic *nic)
 bool
 vdt_nic_guest_announces(const struct vdt_nic *nic)
 {
-    uint64_t need = VDT_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) | VDT_BIT(VIRTIO_NET_F_CTRL_VQ);
+    uint64_t need = VDT_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) | VDT_BIT(VIRTIO_NET_F_CTRL_VQ) |
+                    VDT_BIT(VIRTIO_NET_F_STATUS);
 
     return (nic->acked & need) == need;
 }

@@ -181,21 +181,32 @@ restore(void *ctx, const struct vdt_cvq_port *port, GError **error)
     return false;
 }
 
+/* The guest's commands may go to the device (again). */
+static void
+let_through(struct vdt_nic *nic)
+{
+    nic->device_ready = nic->device_cvq != NULL;
+    if (nic->relay && nic->device_cvq) {
+        vdt_cvq_relay_set_device(nic->relay, nic->device_cvq);
+        vdt_cvq_relay_release(nic->relay);
+    }
+}
+
+/* The device's queue is kept: after a mere resume it goes on where it was, and restore() replaces
+ * it where the device is brought up anew. */
 static bool
 quiesce(void *ctx, GError **error)
 {
     struct vdt_nic *nic = ctx;
-    bool ok = true;
 
+    if (nic->relay && !vdt_cvq_relay_drain(nic->relay, nic->deadline_ms, error)) {
+        let_through(nic);
+        return false;
+    }
+    nic->device_ready = false;
     if (nic->relay)
-        ok = vdt_cvq_relay_drain(nic->relay, nic->deadline_ms, error);
-    /* A command that the device never answered may or may not have taken effect: the state that the
-     * model holds is no longer surely that of the device. */
-    if (!ok)
-        vdt_control_model_set_unmigratable(&nic->model,
-                                           "the device did not answer a control command in time");
-    close_device_cvq(nic);
-    return ok;
+        vdt_cvq_relay_set_device(nic->relay, NULL);
+    return true;
 }
 
 static void
@@ -204,10 +215,7 @@ running(void *ctx)
     struct vdt_nic *nic = ctx;
 
     g_clear_pointer(&nic->failure, g_free);
-    if (nic->relay && nic->device_cvq) {
-        vdt_cvq_relay_set_device(nic->relay, nic->device_cvq);
-        vdt_cvq_relay_release(nic->relay);
-    }
+    let_through(nic);
     vdt_nic_state_running(nic);
 }
 
@@ -287,10 +295,28 @@ cvq_stop(void *ctx)
     struct vdt_nic *nic = ctx;
     struct vdt_ring_pos pos = {0};
 
-    if (nic->relay)
-        pos = vdt_cvq_relay_pos(nic->relay);
+    if (!nic->relay)
+        return pos;
+    /* The guest's ring goes, the device may still work on its last command. */
+    g_autoptr(GError) error = NULL;
+    if (nic->device_ready && !vdt_cvq_relay_drain(nic->relay, nic->deadline_ms, &error))
+        vdt_warning("%s: %s", nic->name, error->message);
+    pos = vdt_cvq_relay_pos(nic->relay);
     close_relay(nic);
     return pos;
+}
+
+/* The shadow closes its own descriptor when a new one comes; the relay works on a copy. */
+static void
+cvq_call_changed(void *ctx, int fd)
+{
+    struct vdt_nic *nic = ctx;
+    int copy = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1;
+
+    if (nic->relay)
+        vdt_cvq_relay_set_call(nic->relay, copy);
+    vdt_close(nic->cvq_call_fd);
+    nic->cvq_call_fd = copy;
 }
 
 static void
@@ -327,6 +353,7 @@ const struct vdt_shadow_events vdt_nic_shadow_events = {
     .running = running,
     .cvq_start = cvq_start,
     .cvq_stop = cvq_stop,
+    .cvq_call_changed = cvq_call_changed,
     .ring_broken = ring_broken,
     .failed = failed,
     .config_changed = config_changed,
@@ -335,7 +362,7 @@ const struct vdt_shadow_events vdt_nic_shadow_events = {
 bool
 vdt_nic_replay_now(struct vdt_nic *nic, GError **error)
 {
-    if (!nic->device_cvq)
+    if (!nic->device_ready)
         return true;
     if (nic->relay && !vdt_cvq_relay_drain(nic->relay, nic->deadline_ms, error)) {
         vdt_cvq_relay_release(nic->relay);
@@ -345,16 +372,4 @@ vdt_nic_replay_now(struct vdt_nic *nic, GError **error)
     if (nic->relay)
         vdt_cvq_relay_release(nic->relay);
     return ok;
-}
-
-/* The shadow closes its own descriptor when a new one comes; the relay works on a copy. */
-void
-vdt_nic_set_call(struct vdt_nic *nic, uint32_t ring, int fd)
-{
-    if (!nic->relay || (int) ring != vdt_shadow_guest_cvq_index(nic->shadow))
-        return;
-    int copy = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1;
-    vdt_cvq_relay_set_call(nic->relay, copy);
-    vdt_close(nic->cvq_call_fd);
-    nic->cvq_call_fd = copy;
 }

@@ -35,7 +35,8 @@ struct vdt_nic {
     struct vdt_control_model model;
     GMainContext *cvq_context;         /* owned: draining the queue must not run anything else */
     GSource *cvq_source;               /* owned: lets the main loop drive that context */
-    struct vdt_device_cvq *device_cvq; /* owned, NULL while no device runs */
+    struct vdt_device_cvq *device_cvq; /* owned, of the last start; stays good over a resume */
+    bool device_ready;                 /* the device runs, so that @device_cvq may be used */
     struct vdt_cvq_relay *relay;       /* owned, NULL while the guest has no control queue */
     int cvq_call_fd;                   /* owned: the relay's, outlives a change of the shadow's */
     char *cvq_broken;                  /* owned: why the guest's control queue is out of service */
@@ -71,7 +72,6 @@ bool vdt_nic_control_init(struct vdt_nic *nic, GError **error);
 void vdt_nic_control_clear(struct vdt_nic *nic);
 /* Replay the model into the running device, the guest's commands held meanwhile. */
 bool vdt_nic_replay_now(struct vdt_nic *nic, GError **error);
-void vdt_nic_set_call(struct vdt_nic *nic, uint32_t ring, int fd);
 
 /* nic_config.c */
 bool vdt_nic_config_init(struct vdt_nic *nic, GError **error);
@@ -95,6 +95,8 @@ void vdt_nic_freeze_all(struct vdt_nic *nic);
 bool vdt_nic_frozen_base(struct vdt_nic *nic, uint32_t ring, uint32_t *ret_base);
 /* The frontend negotiates anew: frozen becomes previous. False where loaded does not fit. */
 bool vdt_nic_state_negotiated(struct vdt_nic *nic, uint64_t acked, GError **error);
+/* What was in flight goes to the shadow, which does not run yet. */
+bool vdt_nic_state_apply(struct vdt_nic *nic, GError **error);
 bool vdt_nic_state_based(struct vdt_nic *nic, uint32_t ring, uint32_t base, GError **error);
 /* Put loaded or previous into the model, once. True if it did so now. */
 bool vdt_nic_adopt(struct vdt_nic *nic);

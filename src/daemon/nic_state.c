@@ -83,7 +83,7 @@ vdt_nic_freeze_ring(struct vdt_nic *nic, uint32_t ring)
     if (!nic->frozen)
         memset(nic->frozen_has, 0, sizeof(nic->frozen_has));
     freeze_merge(nic, vdt_nic_collect(nic), stopped);
-    if (!vdt_collect_rings_live(nic->shadow)) {
+    if (!vdt_collect_started(nic->shadow)) {
         nic->frozen->live = false;
         enter_stopped(nic);
     }
@@ -95,14 +95,14 @@ vdt_nic_freeze_all(struct vdt_nic *nic)
     bool stopped[VDT_RINGS_MAX] = {false};
     g_autoptr(GError) error = NULL;
 
-    if (!vdt_collect_rings_live(nic->shadow))
+    if (!vdt_collect_started(nic->shadow))
         return;
     if (!vdt_shadow_freeze(nic->shadow, &error)) {
         vdt_warning("%s: the state at this stop is lost: %s", nic->name, error->message);
         return;
     }
     for (uint32_t i = 0; i < vdt_shadow_ring_count(nic->shadow) && i < VDT_RINGS_MAX; i++)
-        stopped[i] = vdt_collect_ring_live(nic->shadow, i);
+        stopped[i] = vdt_collect_ring_started(nic->shadow, i);
     if (!nic->frozen)
         memset(nic->frozen_has, 0, sizeof(nic->frozen_has));
     freeze_merge(nic, vdt_nic_collect(nic), stopped);
@@ -145,21 +145,32 @@ vdt_nic_state_negotiated(struct vdt_nic *nic, uint64_t acked, GError **error)
 }
 
 bool
+vdt_nic_state_apply(struct vdt_nic *nic, GError **error)
+{
+    bool ok = true;
+
+    for (uint32_t i = 0; ok && nic->loaded && i < nic->loaded->ring_count; i++)
+        ok = vdt_snapshot_apply_ring(nic->loaded, nic->shadow, i, error);
+    return ok;
+}
+
+/* What a stopped ring had in flight the shadow knows by itself, unless the VMM has reconnected. */
+bool
 vdt_nic_state_based(struct vdt_nic *nic, uint32_t ring, uint32_t base, GError **error)
 {
-    if (nic->loaded && !nic->loaded_ran)
-        return vdt_snapshot_apply_ring(nic->loaded, nic->shadow, ring, base, error);
-
     struct vdt_snapshot *previous = nic->previous;
+
+    if (nic->loaded && !nic->loaded_ran)
+        return vdt_snapshot_check_base(nic->loaded, ring, base, error);
     if (!previous || ring >= previous->ring_count || !previous->rings[ring].started)
         return true;
     if (!vdt_snapshot_at_base(previous, ring, base)) {
         g_clear_pointer(&nic->previous, vdt_snapshot_free);
         return true;
     }
-    if (vdt_snapshot_ring_initial(previous, ring) || previous->rings[ring].request_count == 0)
-        return true;
-    return vdt_snapshot_apply_ring(previous, nic->shadow, ring, base, error);
+    if (previous->rings[ring].request_count > 0 && vdt_shadow_mode(nic->shadow) == VDT_MODE_STOPPED)
+        return vdt_snapshot_apply_ring(previous, nic->shadow, ring, error);
+    return true;
 }
 
 /* The control queue stands where the frozen one stood, and not at its beginning. */
@@ -203,7 +214,7 @@ static bool
 loaded_taken(struct vdt_nic *nic)
 {
     for (uint32_t i = 0; !nic->loaded->live && i < nic->loaded->ring_count; i++) {
-        if (nic->loaded->rings[i].started && !vdt_collect_ring_live(nic->shadow, i))
+        if (nic->loaded->rings[i].started && !vdt_collect_ring_started(nic->shadow, i))
             return false;
     }
     return true;
@@ -212,7 +223,7 @@ loaded_taken(struct vdt_nic *nic)
 void
 vdt_nic_state_running(struct vdt_nic *nic)
 {
-    if (!vdt_collect_rings_live(nic->shadow))
+    if (!vdt_collect_traffic(nic->shadow))
         return;
     if (nic->phase < VDT_PHASE_OPENING)
         vdt_nic_enter(nic, nic->logging ? VDT_PHASE_LOGGING : VDT_PHASE_RUNNING);
@@ -241,7 +252,7 @@ carriable(const struct vdt_snapshot *snapshot, GError **error)
 struct vdt_snapshot *
 vdt_nic_snapshot(struct vdt_nic *nic, GError **error)
 {
-    if (!nic->frozen || vdt_collect_rings_live(nic->shadow))
+    if (!nic->frozen || vdt_collect_traffic(nic->shadow))
         return vdt_nic_collect(nic);
 
     g_autoptr(GBytes) bytes = vdt_snapshot_encode(nic->frozen, error);
@@ -295,7 +306,7 @@ vdt_nic_restore(struct vdt_nic *nic, const struct vdt_snapshot *snapshot, unsign
     *ret_commands = 0;
     if (!carriable(snapshot, error) || !vdt_admit(snapshot, vdt_shadow_device(nic->shadow), error))
         return false;
-    if (vdt_collect_rings_live(nic->shadow)) {
+    if (vdt_collect_traffic(nic->shadow)) {
         if (!snapshot->live) {
             g_set_error(error, VDT_ERROR, VDT_ERROR_BUSY,
                         "%s runs a guest: the state of a stopped guest is only taken before a "
@@ -306,16 +317,16 @@ vdt_nic_restore(struct vdt_nic *nic, const struct vdt_snapshot *snapshot, unsign
         return restore_now(nic, snapshot, ret_commands, error);
     }
 
-    struct vdt_snapshot *copy = copy_of(snapshot, error);
-    if (!copy)
+    VDT_AUTO(snapshot) copy = copy_of(snapshot, error);
+    if (!copy || !vdt_shadow_update(nic->shadow, error))
         return false;
     vdt_snapshot_free(nic->loaded);
-    nic->loaded = copy;
+    nic->loaded = g_steal_pointer(&copy);
     nic->loaded_ran = false;
     nic->adopted = false;
     nic->restores++;
     vdt_nic_enter(nic, VDT_PHASE_LOADED);
-    return true;
+    return !nic->negotiated || vdt_nic_state_apply(nic, error);
 }
 
 static bool
@@ -323,7 +334,7 @@ begin_save(struct vdt_nic *nic, int fd, GError **error)
 {
     VDT_AUTO_FD owned = fd;
 
-    if (vdt_collect_rings_live(nic->shadow)) {
+    if (vdt_collect_traffic(nic->shadow)) {
         g_set_error_literal(error, VDT_ERROR, VDT_ERROR_BUSY,
                             "the device state can be saved once all rings are stopped, not before");
         return false;

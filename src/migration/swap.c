@@ -89,7 +89,7 @@ go_back(struct swap *swap, struct vdt_device *old, GError **error)
                        "the first device could not be put back either (%s), the guest's NIC "
                        "stands still: ",
                        lost->message);
-        vdt_device_close(failed);
+        vdt_device_close(old);
         return;
     }
     vdt_device_close(failed);
@@ -121,10 +121,11 @@ switch_over(struct swap *swap, struct vdt_device *target, GError **error)
         return false;
     }
     step(swap, VDT_PHASE_EXCHANGING);
-    if (!vdt_shadow_exchange(swap->shadow, g_steal_pointer(&next), &old, error)) {
-        go_back(swap, old, error);
+    if (!vdt_shadow_exchange(swap->shadow, next, &old, error)) {
+        go_back(swap, NULL, error);
         return false;
     }
+    g_steal_pointer(&next);
     step(swap, VDT_PHASE_THAWING);
     if (!vdt_shadow_thaw(swap->shadow, error)) {
         go_back(swap, old, error);

@@ -8,20 +8,36 @@
 #include "virtio/features.h"
 
 bool
-vdt_collect_ring_live(struct vdt_shadow *shadow, uint32_t ring)
+vdt_collect_ring_started(struct vdt_shadow *shadow, uint32_t ring)
 {
     struct vdt_shadow_ring_view view = {0};
 
+    if (ring >= vdt_shadow_ring_count(shadow))
+        return false;
     vdt_shadow_view_ring(shadow, ring, &view);
     g_free(view.requests);
     return view.configured && view.started;
 }
 
 bool
-vdt_collect_rings_live(struct vdt_shadow *shadow)
+vdt_collect_started(struct vdt_shadow *shadow)
 {
     for (uint32_t i = 0; i < vdt_shadow_ring_count(shadow); i++) {
-        if (vdt_collect_ring_live(shadow, i))
+        if (vdt_collect_ring_started(shadow, i))
+            return true;
+    }
+    return false;
+}
+
+bool
+vdt_collect_traffic(struct vdt_shadow *shadow)
+{
+    for (uint32_t i = 0; i < vdt_shadow_ring_count(shadow); i++) {
+        struct vdt_shadow_ring_view view = {0};
+
+        vdt_shadow_view_ring(shadow, i, &view);
+        g_free(view.requests);
+        if (!view.is_cvq && view.configured && view.started && view.enabled)
             return true;
     }
     return false;
@@ -179,23 +195,27 @@ vdt_snapshot_ring_initial(const struct vdt_snapshot *snapshot, uint32_t ring)
 }
 
 bool
-vdt_snapshot_apply_ring(const struct vdt_snapshot *snapshot, struct vdt_shadow *shadow,
-                        uint32_t ring, uint32_t base, GError **error)
+vdt_snapshot_check_base(const struct vdt_snapshot *snapshot, uint32_t ring, uint32_t base,
+                        GError **error)
 {
-    if (snapshot->live || ring >= snapshot->ring_count || !snapshot->rings[ring].started)
+    if (snapshot->live || ring >= snapshot->ring_count || !snapshot->rings[ring].started ||
+        vdt_snapshot_at_base(snapshot, ring, base))
         return true;
+    g_set_error(error, VDT_ERROR, VDT_ERROR_REFUSED,
+                "ring %u starts at %#x, but the state that was loaded stopped it at %#x: it is "
+                "not the state of this guest, and the ring is not started",
+                ring, base, vdt_snapshot_base(snapshot, ring));
+    return false;
+}
 
+bool
+vdt_snapshot_apply_ring(const struct vdt_snapshot *snapshot, struct vdt_shadow *shadow,
+                        uint32_t ring, GError **error)
+{
     const struct vdt_snapshot_ring *from = &snapshot->rings[ring];
-    if (!vdt_snapshot_at_base(snapshot, ring, base)) {
-        g_set_error(error, VDT_ERROR, VDT_ERROR_REFUSED,
-                    "ring %u starts at %#x, but the state that was loaded stopped it at %#x: it is "
-                    "not the state of this guest, and the ring is not started",
-                    ring, base, vdt_snapshot_base(snapshot, ring));
-        return false;
-    }
-    if (from->request_count == 0 && !from->exact)
-        return true;
 
+    if (snapshot->live || ring >= snapshot->ring_count || !from->started || !from->exact)
+        return true;
     g_autofree struct vdt_shadow_request *requests =
         g_new0(struct vdt_shadow_request, MAX(from->request_count, 1u));
     for (uint32_t i = 0; i < from->request_count; i++) {

@@ -22,10 +22,12 @@ struct vdt_snapshot_identity {
         *cvq_pos; /* where the control queue's relay stands, NULL if none runs */
 };
 
-/* A ring that carries requests: configured and started, by the frontend's word. */
-bool vdt_collect_ring_live(struct vdt_shadow *shadow, uint32_t ring);
-/* Does any? */
-bool vdt_collect_rings_live(struct vdt_shadow *shadow);
+/* Has the frontend started that ring, enabled or not? */
+bool vdt_collect_ring_started(struct vdt_shadow *shadow, uint32_t ring);
+/* Any ring? */
+bool vdt_collect_started(struct vdt_shadow *shadow);
+/* Any data ring that is started and enabled: a guest's driver works with the device. */
+bool vdt_collect_traffic(struct vdt_shadow *shadow);
 
 struct vdt_snapshot *vdt_snapshot_collect(struct vdt_shadow *shadow,
                                           const struct vdt_control_model *model,
@@ -44,9 +46,12 @@ bool vdt_snapshot_ring_initial(const struct vdt_snapshot *snapshot, uint32_t rin
 /* The vhost number of ring @ring's position. */
 uint32_t vdt_snapshot_base(const struct vdt_snapshot *snapshot, uint32_t ring);
 
-/*
- * Hand ring @ring over to a shadow where the frontend has just set @base. False with @error
- * (VDT_ERROR_REFUSED) where the base is not the one of the snapshot.
- */
+/* False with @error (VDT_ERROR_REFUSED) where the frontend starts ring @ring at another place than
+ * the one where a stopped @snapshot has it. */
+bool vdt_snapshot_check_base(const struct vdt_snapshot *snapshot, uint32_t ring, uint32_t base,
+                             GError **error);
+
+/* Hand what is in flight in ring @ring over to a shadow that does not run. No-op for a live
+ * snapshot and for a ring that did not run or whose list is not known. */
 bool vdt_snapshot_apply_ring(const struct vdt_snapshot *snapshot, struct vdt_shadow *shadow,
-                             uint32_t ring, uint32_t base, GError **error);
+                             uint32_t ring, GError **error);
