@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * VM: a guest with one receive, one transmit and one control ring, and the VMM around it, which
+ * speaks vhost-user to a tracker that runs as a process of its own. Frames that the guest sends
+ * come back to it (back end loop), numbered, and are counted.
+ */
+#pragma once
+
+#include <glib.h>
+#include <json-glib/json-glib.h>
+
+#include "vhost_user/frontend.h"
+#include "virtio/device_ring.h"
+#include "virtio/net_ctrl.h"
+
+#define VM_RINGS 3u
+#define VM_CVQ 2u
+
+/* A tracker's process in a runtime directory of its own. */
+struct tracker {
+    char *name;
+    GPid pid;
+    int ended; /* wait status, -1 while it runs */
+};
+
+/* The runtime directory of this test; made on first use, removed by vm_clean(). */
+const char *vm_runtime_dir(void);
+void vm_clean(void);
+
+/* Start "run --name @name --device @device" and wait until it answers. @more: further words, NULL
+ * at the end, or NULL. */
+void tracker_start(struct tracker *tracker, const char *name, const char *device,
+                   const char *const *more);
+/* SIGTERM; the exit code. */
+int tracker_end(struct tracker *tracker);
+
+/* Run the command line with these words; returns its exit code. Output and errors, both may be
+ * NULL, are the caller's. */
+int vm_cli(char **ret_out, char **ret_err, ...) G_GNUC_NULL_TERMINATED;
+/* The same, exit code 0 and a JSON object expected. */
+JsonNode *vm_cli_json(const char *verb, ...) G_GNUC_NULL_TERMINATED;
+/* "control" and "device_state" of status, as text: equal when the device holds what the model says.
+ */
+bool vm_control_matches(const char *name, char **ret_control);
+
+struct vm {
+    struct vdt_frontend *frontend;
+    uint64_t features, device_features;
+    uint8_t *mem;
+    int memfd;
+    struct vdt_device_ring ring[VM_RINGS];
+    int kick[VM_RINGS], call[VM_RINGS];
+    uint32_t base[VM_RINGS];
+    uint32_t next_send, sent_done, received, duplicated, corrupt;
+    uint8_t *seen;
+    uint8_t mac[6];
+};
+
+/* @features beside VERSION_1. */
+void vm_init(struct vm *vm, uint64_t features);
+void vm_clear(struct vm *vm);
+
+void vm_connect(struct vm *vm, const char *name);
+void vm_disconnect(struct vm *vm);
+/* Features, memory, rings at vm->base, DRIVER_OK. False with @error where something is refused. */
+bool vm_start(struct vm *vm, GError **error);
+/* GET_VRING_BASE of all rings into vm->base. */
+void vm_stop(struct vm *vm);
+/* The guest reboots: driver state and ring memory begin anew. */
+void vm_reboot(struct vm *vm);
+
+/* Send a control command and wait for its ack; -1 if none came. */
+int vm_command(struct vm *vm, uint8_t class, uint8_t command, const void *data, uint32_t len);
+/* Send @n frames and wait until all of them came back. */
+void vm_traffic(struct vm *vm, unsigned n);
