@@ -28,8 +28,10 @@ struct vdt_device_cvq {
     struct vdt_device_cvq_config config;
     char *name; /* owned */
     struct vdt_device_ring ring;
-    struct flight *flights; /* owned, circular, oldest first: answers are heard in order */
-    uint32_t first, count, capacity;
+    /* Owned, circular, oldest first, since answers are heard in order; @mask + 1 places, of which
+     * @capacity are used at a time. */
+    struct flight *flights;
+    uint32_t first, count, capacity, mask;
     uint32_t *flight_of; /* owned, by ring id */
     struct vdt_stripe out, in;
     char *broken; /* owned */
@@ -54,7 +56,9 @@ vdt_device_cvq_new(const struct vdt_device_cvq_config *config)
     cvq->name = g_strdup(config->device_name);
     cvq->config.device_name = cvq->name;
     cvq->capacity = num / 2;
-    cvq->flights = g_new0(struct flight, cvq->capacity);
+    while (cvq->mask + 1 < cvq->capacity)
+        cvq->mask = 2 * cvq->mask + 1;
+    cvq->flights = g_new0(struct flight, cvq->mask + 1);
     cvq->flight_of = g_new0(uint32_t, num);
     cvq->out.size = config->out_size;
     cvq->in.size = config->in_size;
@@ -107,7 +111,7 @@ vdt_device_cvq_broken(const struct vdt_device_cvq *cvq)
 static struct flight *
 nth_flight(struct vdt_device_cvq *cvq, uint32_t n)
 {
-    return &cvq->flights[(cvq->first + n) % cvq->capacity];
+    return &cvq->flights[(cvq->first + n) & cvq->mask];
 }
 
 static void G_GNUC_PRINTF(2, 3) break_queue(struct vdt_device_cvq *cvq, const char *format, ...)
@@ -175,7 +179,7 @@ place(struct vdt_device_cvq *cvq, const struct vdt_command *command, uint32_t re
     cvq->config.in[in_at] = VDT_ACK_ERR;
     vdt_device_ring_post(&cvq->ring, &chain, id, 0, 0);
 
-    slot = (cvq->first + cvq->count++) % cvq->capacity;
+    slot = (cvq->first + cvq->count++) & cvq->mask;
     cvq->flight_of[id] = slot;
     cvq->flights[slot] = (struct flight){
         .index = index,
@@ -242,7 +246,8 @@ pop(struct vdt_device_cvq *cvq, int64_t now, struct flight *ret_flight,
         ack = VDT_ACK_ERR;
     else
         len = MIN(oldest->used_len - 1, oldest->reply_max);
-    memcpy(cvq->reply, cvq->config.in + oldest->in_at + 1, len);
+    if (len > 0)
+        memcpy(cvq->reply, cvq->config.in + oldest->in_at + 1, len);
     *ret_result = (struct vdt_command_result){
         .ack = ack,
         .reply = cvq->reply,
@@ -251,7 +256,7 @@ pop(struct vdt_device_cvq *cvq, int64_t now, struct flight *ret_flight,
     };
     *ret_flight = *oldest;
 
-    cvq->first = (cvq->first + 1) % cvq->capacity;
+    cvq->first = (cvq->first + 1) & cvq->mask;
     cvq->count--;
     vdt_stripe_free(&cvq->out, ret_flight->out_end, cvq->count == 0);
     vdt_stripe_free(&cvq->in, ret_flight->in_end, cvq->count == 0);

@@ -102,7 +102,7 @@ static void
 random_macs(GRand *rand, uint8_t (*macs)[6], unsigned count)
 {
     for (unsigned i = 0; i < 6 * count; i++)
-        macs[0][i] = (uint8_t) g_rand_int(rand);
+        macs[i / 6][i % 6] = (uint8_t) g_rand_int(rand);
 }
 
 static struct vdt_net_coal
