@@ -10,6 +10,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/wire.h"
 #include "daemon/nic_private.h"
 #include "virtio/net_ctrl.h"
 
@@ -255,8 +256,7 @@ set_mtu(void *ctx, uint16_t mtu, GError **error)
 {
     struct vdt_nic *nic = ctx;
     size_t at = offsetof(struct virtio_net_config, mtu);
-    uint16_t most =
-        nic->config_len >= at + 2 ? (uint16_t) (nic->config[at] | nic->config[at + 1] << 8) : 0;
+    uint16_t most = nic->config_len >= at + 2 ? vdt_get16(nic->config + at) : 0;
 
     if (mtu < RING_LEGACY_MTU_MIN || (most != 0 && mtu > most)) {
         g_set_error(error, VDT_ERROR, VDT_ERROR_INVALID, "MTU %u: the device takes %u to %u", mtu,
