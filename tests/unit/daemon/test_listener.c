@@ -81,13 +81,15 @@ Test(listener, second_client_waits_for_the_first_to_go)
     cr_assert(listener);
     cr_assert_eq(stat(stand.path, &st), 0);
     cr_assert_eq(st.st_mode & 0777, 0660);
-    VDT_AUTO_FD first = dial(&stand);
-    VDT_AUTO_FD second = dial(&stand);
+    int first = dial(&stand);
+    int second = dial(&stand);
     turn(&stand);
     cr_assert_eq(stand.clients, 1);
     cr_assert(vdt_listener_next(listener));
     turn(&stand);
     cr_assert_eq(stand.clients, 2);
+    vdt_close(first);
+    vdt_close(second);
     vdt_listener_free(listener);
     cr_assert_neq(access(stand.path, F_OK), 0);
     clear(&stand);
