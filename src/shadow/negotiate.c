@@ -140,3 +140,16 @@ vdt_negotiation_ack(struct vdt_negotiation *n, const struct vdt_device_info *inf
     }
     return true;
 }
+
+bool
+vdt_negotiation_move(struct vdt_negotiation *n, struct vdt_device *dev, bool drive_cvq,
+                     GError **error)
+{
+    struct vdt_negotiation moved = *n;
+
+    if (!read_max_pairs(dev, &moved.device_max_pairs, error) ||
+        (n->device != 0 && !vdt_negotiation_ack(&moved, &dev->info, moved.acked, drive_cvq, error)))
+        return false;
+    *n = moved;
+    return true;
+}

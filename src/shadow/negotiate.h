@@ -34,3 +34,8 @@ bool vdt_negotiation_init(struct vdt_negotiation *n, struct vdt_device *dev, uin
  */
 bool vdt_negotiation_ack(struct vdt_negotiation *n, const struct vdt_device_info *info,
                          uint64_t acked, bool drive_cvq, GError **error);
+
+/* Another device takes the place of the first: what the guest was told stays, what is the device's
+ * own (its pairs, its control queue's index) is found anew. False with @error, @n unchanged. */
+bool vdt_negotiation_move(struct vdt_negotiation *n, struct vdt_device *dev, bool drive_cvq,
+                          GError **error);

@@ -376,7 +376,14 @@ vdt_shadow_exchange(struct vdt_shadow *s, struct vdt_device *dev, struct vdt_dev
                     "%s still runs: it has to be frozen before it is exchanged", s->dev->info.name);
         return false;
     }
+    if (!vdt_negotiation_move(&s->negotiation, dev, s->options.drive_cvq, error))
+        return false;
     vdt_shadow_end_rings(s);
+    /* A device that is suspended may still read its kicks: those are the other one's now. */
+    for (uint32_t i = 0; i < s->dev->info.rings; i++) {
+        VDT_DEVICE_CALL(s->dev, set_kick, NULL, i, -1);
+        VDT_DEVICE_CALL(s->dev, set_call, NULL, i, -1);
+    }
     vdt_shadow_forget_memory(s, s->dev, false);
     if (s->arena)
         vdt_arena_unmap(s->arena, s->dev, false);
