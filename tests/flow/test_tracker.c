@@ -3,8 +3,11 @@
 #include "lib/leak.h"
 #include "lib/vm.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/wire.h"
 
@@ -109,6 +112,103 @@ Test(tracker, swap_takes_state_and_traffic_along)
     cr_assert_eq(vm_command(&vm, VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_ADD, vid, 2), 0);
     cr_assert(vm_control_matches("a", NULL));
     end(&vm, &a);
+}
+
+/* The control queue lies behind all pairs, the guest's and each device's own. */
+Test(tracker, control_queue_is_found_behind_other_numbers_of_pairs)
+{
+    const uint8_t pairs[2] = {2, 0};
+    struct tracker a;
+    struct vm vm;
+    GError *error = NULL;
+
+    tracker_start(&a, "a", "sim:loop,pairs=2", NULL);
+    vm_init(&vm, CONTROL | VDT_BIT(VIRTIO_NET_F_MQ));
+    vm.cvq = 4;
+    vm_connect(&vm, "a");
+    must(vm_start(&vm, &error), error);
+    configure(&vm);
+    vm_traffic(&vm, 50);
+    cr_assert_eq(vm_cli(NULL, NULL, "swap", "a", "--device", "sim:loop,pairs=4", NULL), 0);
+    cr_assert(vm_control_matches("a", NULL));
+    vm_traffic(&vm, 50);
+    cr_assert_eq(vm_command(&vm, VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, pairs, 2), 0);
+    cr_assert(vm_control_matches("a", NULL));
+    /* More than this guest was ever told of. */
+    const uint8_t many[2] = {3, 0};
+    cr_assert_eq(vm_command(&vm, VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, many, 2), 1);
+    end(&vm, &a);
+}
+
+Test(tracker, trace_prints_each_command_as_it_passes)
+{
+    const uint8_t on = 1, bad[3] = {0};
+    struct tracker a;
+    struct vm vm;
+
+    begin(&vm, &a, "sim:loop", CONTROL);
+    gchar *words[] = {
+        (gchar *) VDT_TRACKER_EXE, (gchar *) "trace", (gchar *) "a", (gchar *) "--json",
+        (gchar *) "--count",       (gchar *) "2",     NULL};
+    GPid pid;
+    int out;
+    cr_assert(g_spawn_async_with_pipes(NULL, words, NULL, G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL,
+                                       &pid, NULL, &out, NULL, NULL));
+    /* It listens at some time soon: send until it has seen enough. */
+    g_autoptr(GString) text = g_string_new(NULL);
+    for (int i = 0; i < 200; i++) {
+        struct pollfd fd = {out, POLLIN, 0};
+        char chunk[512];
+
+        vm_command(&vm, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, &on, 1);
+        vm_command(&vm, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, bad, 3);
+        if (poll(&fd, 1, 20) <= 0)
+            continue;
+        ssize_t n = read(out, chunk, sizeof(chunk));
+        if (n <= 0)
+            break;
+        g_string_append_len(text, chunk, n);
+    }
+    int status;
+    waitpid(pid, &status, 0);
+    close(out);
+    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    cr_assert(strstr(text->str, "RX_PROMISC"), "%s", text->str);
+    cr_assert(strstr(text->str, "\"forwarded\":false"), "%s", text->str);
+    end(&vm, &a);
+}
+
+Test(tracker, tracker_starts_from_the_file_of_a_stopped_guest)
+{
+    struct tracker a, b;
+    struct vm vm;
+    GError *error = NULL;
+
+    begin(&vm, &a, "sim:loop", CONTROL);
+    configure(&vm);
+    vm_traffic(&vm, 30);
+    g_autofree char *file = g_build_filename(vm_runtime_dir(), "s.vdts", NULL);
+    vm_stop(&vm);
+    cr_assert_eq(vm_cli(NULL, NULL, "snapshot", "a", "-o", file, NULL), 0);
+    /* That of a stopped guest is nothing for one that runs. */
+    must(vm_start(&vm, &error), error);
+    vm_traffic(&vm, 5);
+    cr_assert_eq(vm_cli(NULL, NULL, "restore", "a", file, NULL), 1);
+    vm_stop(&vm);
+    cr_assert_eq(vm_cli(NULL, NULL, "snapshot", "a", "-o", file, NULL), 0);
+    vm_disconnect(&vm);
+
+    const char *const more[] = {"--restore", file, NULL};
+    tracker_start(&b, "b", "sim:loop", more);
+    vm_connect(&vm, "b");
+    must(vm_start(&vm, &error), error);
+    vm_traffic(&vm, 30);
+    g_autofree char *control = NULL;
+    cr_assert(vm_control_matches("b", &control));
+    cr_assert(strstr(control, "52:54:00:01:02:03"), "%s", control);
+    vm_clear(&vm);
+    cr_assert_eq(tracker_end(&b), 0);
+    cr_assert_eq(tracker_end(&a), 0);
 }
 
 Test(tracker, swap_onto_a_device_that_refuses_leaves_the_guest_where_it_was)

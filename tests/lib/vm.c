@@ -74,6 +74,7 @@ vm_init(struct vm *vm, uint64_t features)
 
     memset(vm, 0, sizeof(*vm));
     vm->features = features | VDT_BIT(VIRTIO_F_VERSION_1);
+    vm->cvq = VM_CVQ;
     vm->memfd = vdt_memfd("vm", SIZE, &error);
     check(vm->memfd >= 0, error);
     vm->mem = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, vm->memfd, 0);
@@ -125,6 +126,12 @@ vm_disconnect(struct vm *vm)
     g_clear_pointer(&vm->frontend, vdt_frontend_free);
 }
 
+static uint32_t
+index_of(const struct vm *vm, unsigned ring)
+{
+    return ring == VM_CVQ ? vm->cvq : ring;
+}
+
 bool
 vm_start(struct vm *vm, GError **error)
 {
@@ -139,19 +146,20 @@ vm_start(struct vm *vm, GError **error)
         return false;
     for (unsigned i = 0; i < VM_RINGS; i++) {
         struct vdt_ring_addr gpa = ring_gpa(i);
+        uint32_t index = index_of(vm, i);
         const struct vhost_user_vring_addr addr = {
-            .index = i,
+            .index = index,
             .desc = gpa.desc - GPA + FRONTEND,
             .avail = gpa.driver - GPA + FRONTEND,
             .used = gpa.device - GPA + FRONTEND,
         };
 
-        if (!vdt_frontend_set_num(f, i, NUM, error) ||
-            !vdt_frontend_set_base(f, i, vm->base[i], error) ||
+        if (!vdt_frontend_set_num(f, index, NUM, error) ||
+            !vdt_frontend_set_base(f, index, vm->base[i], error) ||
             !vdt_frontend_set_addr(f, &addr, error) ||
-            !vdt_frontend_set_kick(f, i, vm->kick[i], error) ||
-            !vdt_frontend_set_call(f, i, vm->call[i], error) ||
-            !vdt_frontend_set_enable(f, i, true, error))
+            !vdt_frontend_set_kick(f, index, vm->kick[i], error) ||
+            !vdt_frontend_set_call(f, index, vm->call[i], error) ||
+            !vdt_frontend_set_enable(f, index, true, error))
             return false;
     }
     return vdt_frontend_set_status(f, 0xf, error);
@@ -163,7 +171,7 @@ vm_stop(struct vm *vm)
     GError *error = NULL;
 
     for (unsigned i = 0; i < VM_RINGS; i++)
-        check(vdt_frontend_get_base(vm->frontend, i, &vm->base[i], &error), error);
+        check(vdt_frontend_get_base(vm->frontend, index_of(vm, i), &vm->base[i], &error), error);
 }
 
 /* One ring's post from @at on: readable bytes first, writable behind them. */

@@ -51,6 +51,7 @@ struct vm {
     struct vdt_device_ring ring[VM_RINGS];
     int kick[VM_RINGS], call[VM_RINGS];
     uint32_t base[VM_RINGS];
+    uint32_t cvq; /* index of the control queue towards the tracker; 2 unless set */
     uint32_t next_send, sent_done, received, duplicated, corrupt;
     uint8_t *seen;
     uint8_t mac[6];
