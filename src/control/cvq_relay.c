@@ -6,7 +6,7 @@
 #include <vdpa-tracker/error.h>
 
 #include "base/fd.h"
-#include "control/event_source.h"
+#include "base/source.h"
 #include "virtio/net_ctrl.h"
 
 #define HEADER 2u /* class, command */

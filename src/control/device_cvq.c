@@ -6,7 +6,7 @@
 
 #include "base/fd.h"
 #include "base/wire.h"
-#include "control/event_source.h"
+#include "base/source.h"
 #include "control/stripe.h"
 
 #define HEADER 2u /* class, command */

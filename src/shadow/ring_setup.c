@@ -198,14 +198,12 @@ program_ring(struct vdt_device *dev, uint32_t index, uint16_t num, struct vdt_ri
            VDT_DEVICE_CALL(dev, set_kick, error, index, kick);
 }
 
-static gboolean
-relay_call(gint fd, GIOCondition condition, gpointer data)
+static void
+relay_call(void *ctx)
 {
-    struct vdt_shadow_ring *ring = data;
+    struct vdt_shadow_ring *ring = ctx;
 
-    vdt_event_drain(fd);
     vdt_event_signal(ring->call);
-    return G_SOURCE_CONTINUE;
 }
 
 /* The kernel signals eventfds; a frontend may have given us a socket (UML does). */
@@ -225,7 +223,8 @@ vdt_shadow_start_direct(struct vdt_shadow *s, uint32_t index, bool warm, GError 
     bool relayed = is_socket(ring->call);
 
     if (relayed)
-        ring->call_source = vdt_watch_fd(s->options.context, ring->device_call, relay_call, ring);
+        ring->call_source =
+            vdt_event_source_new(s->options.context, ring->device_call, relay_call, ring);
     /* From the used index on, the device fetches what it had in flight from the guest's own ring.
      */
     struct vdt_ring_pos pos = {.avail = ring->pos.used, .used = ring->pos.used};
@@ -306,7 +305,7 @@ vdt_shadow_end_ring(struct vdt_shadow *s, struct vdt_shadow_ring *ring)
 {
     if (ring->relay_live)
         vdt_relay_clear(&ring->relay);
-    vdt_unwatch(s->options.context, &ring->call_source);
+    vdt_source_clear(&ring->call_source);
     ring->relay_live = false;
     ring->active = false;
     ring->direct = false;

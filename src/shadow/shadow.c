@@ -14,7 +14,7 @@
 #include "virtio/features.h"
 
 /* Long enough for the rest of a frontend's burst, short against a switch-over. */
-#define UPDATE_DELAY_MS 2
+#define UPDATE_DELAY_US 2000
 
 const char *
 vdt_mode_name(enum vdt_mode mode)
@@ -28,52 +28,47 @@ vdt_mode_name(enum vdt_mode mode)
     return name[mode];
 }
 
-static gboolean
-on_update(gpointer data)
+static void
+on_update(void *ctx)
 {
-    struct vdt_shadow *s = data;
+    struct vdt_shadow *s = ctx;
     g_autoptr(GError) error = NULL;
 
-    s->update_source = 0;
     if (!vdt_shadow_update(s, &error)) {
         vdt_warning("%s: nothing runs: %s", s->dev->info.name, error->message);
         if (s->events.failed)
             s->events.failed(s->ctx, error);
     }
-    return G_SOURCE_REMOVE;
 }
 
 static void
 cancel_update(struct vdt_shadow *s)
 {
-    vdt_unwatch(s->options.context, &s->update_source);
+    if (s->update_clock)
+        g_source_set_ready_time(s->update_clock, -1);
 }
 
 void
 vdt_shadow_schedule_update(struct vdt_shadow *s)
 {
-    cancel_update(s);
-    s->update_source = vdt_watch_time(s->options.context, UPDATE_DELAY_MS, on_update, s);
+    g_source_set_ready_time(s->update_clock, g_get_monotonic_time() + UPDATE_DELAY_US);
 }
 
-static gboolean
-on_config_call(gint fd, GIOCondition condition, gpointer data)
+static void
+on_config_call(void *ctx)
 {
-    struct vdt_shadow *s = data;
+    struct vdt_shadow *s = ctx;
 
-    vdt_event_drain(fd);
     if (s->events.config_changed)
         s->events.config_changed(s->ctx);
-    return G_SOURCE_CONTINUE;
 }
 
 /* A relay broke its ring: tell the frontend and whoever listens, once for each ring. */
-static gboolean
-on_attention(gint fd, GIOCondition condition, gpointer data)
+static void
+on_attention(void *ctx)
 {
-    struct vdt_shadow *s = data;
+    struct vdt_shadow *s = ctx;
 
-    vdt_event_drain(fd);
     for (uint32_t i = 0; i < s->ring_count; i++) {
         struct vdt_shadow_ring *ring = &s->rings[i];
         enum vdt_ring_fault fault = ring->relay_live
@@ -91,7 +86,6 @@ on_attention(gint fd, GIOCondition condition, gpointer data)
         if (s->events.ring_broken)
             s->events.ring_broken(s->ctx, i, ring->broken);
     }
-    return G_SOURCE_CONTINUE;
 }
 
 static bool
@@ -108,8 +102,9 @@ open_events(struct vdt_shadow *s, GError **error)
             (s->rings[i].device_call = vdt_eventfd(error)) < 0)
             return false;
     }
-    s->config_source = vdt_watch_fd(s->options.context, s->config_call, on_config_call, s);
-    s->attention_source = vdt_watch_fd(s->options.context, s->attention, on_attention, s);
+    s->config_source = vdt_event_source_new(s->options.context, s->config_call, on_config_call, s);
+    s->attention_source = vdt_event_source_new(s->options.context, s->attention, on_attention, s);
+    s->update_clock = vdt_clock_source_new(s->options.context, on_update, s);
     return true;
 }
 
@@ -166,8 +161,9 @@ vdt_shadow_free(struct vdt_shadow *s)
     for (unsigned i = 0; i < s->options.workers; i++)
         vdt_worker_free(s->workers[i]);
     g_free(s->workers);
-    vdt_unwatch(s->options.context, &s->config_source);
-    vdt_unwatch(s->options.context, &s->attention_source);
+    vdt_source_clear(&s->config_source);
+    vdt_source_clear(&s->attention_source);
+    vdt_source_clear(&s->update_clock);
     for (unsigned i = 0; i < VDT_RINGS_MAX; i++) {
         vdt_shadow_ring_forget(&s->rings[i]);
         g_array_unref(s->rings[i].held);

@@ -47,7 +47,7 @@ struct vdt_shadow_ring {
     struct vdt_ring_addr gpa;
     struct vdt_ring_mem guest_mem;
     int device_kick, device_call; /* owned eventfds, -1 */
-    guint call_source;            /* direct ring whose call descriptor is a socket */
+    GSource *call_source;         /* owned; direct ring whose call descriptor is a socket */
     const char *broken;
 };
 
@@ -81,12 +81,13 @@ struct vdt_shadow {
     enum vdt_mode mode;        /* of the rings that run, or FROZEN, STOPPED */
     enum vdt_mode thawed_mode; /* the mode before the freeze */
     const char *mode_reason;
-    bool suspended;             /* frozen by SUSPEND: may be resumed as it is */
-    bool cold;                  /* the next thaw has to bring the device up anew */
-    bool cvq_running;           /* cvq_start() was called and not cvq_stop() */
-    int cvq_kick, cvq_call;     /* owned eventfds of the device's control queue */
-    int config_call, attention; /* owned eventfds */
-    guint config_source, attention_source, update_source;
+    bool suspended;                            /* frozen by SUSPEND: may be resumed as it is */
+    bool cold;                                 /* the next thaw has to bring the device up anew */
+    bool cvq_running;                          /* cvq_start() was called and not cvq_stop() */
+    int cvq_kick, cvq_call;                    /* owned eventfds of the device's control queue */
+    int config_call, attention;                /* owned eventfds */
+    GSource *config_source, *attention_source; /* owned */
+    GSource *update_clock;                     /* owned: rings while an update is scheduled */
     int64_t frozen_at, frozen_us;
     char *unmigratable;   /* owned */
     uint8_t *first_frame; /* owned */

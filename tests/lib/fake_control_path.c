@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/fd.h"
-#include "control/event_source.h"
+#include "base/source.h"
 
 static void
 hear_done(void *ctx, const struct vdt_cvq_event *event)

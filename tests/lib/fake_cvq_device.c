@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/fd.h"
-#include "control/event_source.h"
+#include "base/source.h"
 
 struct fake_cvq_device *
 fake_cvq_device_new(const struct vdt_ring_format *format, uint32_t out_size, uint32_t in_size)
