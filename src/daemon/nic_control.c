@@ -98,14 +98,14 @@ drive_state(struct vdt_nic *nic, uint64_t negotiated)
     }
 }
 
-/* One attempt; the report is that of this one. */
+/* One attempt, of all that goes before the data rings; the report is that of this one. */
 static bool
 replay(struct vdt_nic *nic, uint64_t negotiated, GError **error)
 {
     vdt_replay_report_clear(&nic->replayed);
     nic->replayed = (struct vdt_replay_report){0};
-    return vdt_replay(&nic->model.state, negotiated, nic->device_cvq, nic->deadline_ms,
-                      &nic->replayed, error);
+    return vdt_replay_early(&nic->model.state, negotiated, nic->device_cvq, nic->deadline_ms,
+                            &nic->replayed, error);
 }
 
 /* A device that takes no PROMISC may still take ALLMULTI: better than nothing, and said so. */
@@ -132,14 +132,26 @@ replay_driven(struct vdt_nic *nic, uint64_t negotiated, GError **error)
 }
 
 static bool
-replay_and_read_back(struct vdt_nic *nic, GError **error)
+replay_early(struct vdt_nic *nic, GError **error)
 {
-    struct vdt_device *dev = vdt_shadow_device(nic->shadow);
     uint64_t negotiated = vdt_shadow_negotiation(nic->shadow)->device;
 
-    if (!(nic->driven ? replay_driven(nic, negotiated, error) : replay(nic, negotiated, error)))
-        return false;
-    return vdt_admit_read_back(dev, &nic->model.state, error);
+    return nic->driven ? replay_driven(nic, negotiated, error) : replay(nic, negotiated, error);
+}
+
+/* What the device takes only with its data rings enabled; then it holds all, and is read back. */
+static bool
+replay_late(struct vdt_nic *nic, GError **error)
+{
+    struct vdt_replay_report report = {0};
+    bool ok = vdt_replay_late(&nic->model.state, vdt_shadow_negotiation(nic->shadow)->device,
+                              nic->device_cvq, nic->deadline_ms, &report, error);
+
+    nic->replayed.commands += report.commands;
+    nic->replayed.acked += report.acked;
+    nic->replayed.us += report.us;
+    vdt_replay_report_clear(&report);
+    return ok && vdt_admit_read_back(vdt_shadow_device(nic->shadow), &nic->model.state, error);
 }
 
 static bool
@@ -175,7 +187,18 @@ restore(void *ctx, const struct vdt_cvq_port *port, GError **error)
         .device_name = dev->info.name,
     };
     nic->device_cvq = vdt_device_cvq_new(&config);
-    if (replay_and_read_back(nic, error))
+    if (replay_early(nic, error))
+        return true;
+    close_device_cvq(nic);
+    return false;
+}
+
+static bool
+enabled(void *ctx, GError **error)
+{
+    struct vdt_nic *nic = ctx;
+
+    if (!nic->device_cvq || replay_late(nic, error))
         return true;
     close_device_cvq(nic);
     return false;
@@ -282,7 +305,8 @@ cvq_start(void *ctx, const struct vdt_guest_cvq *cvq, GError **error)
     if (nic->announce)
         vdt_cvq_relay_expect_announce(nic->relay, true);
     /* The queue came late: what was stopped with it could not be told before. */
-    if (nic->device_cvq && vdt_nic_adopt(nic) && !replay_and_read_back(nic, error)) {
+    if (nic->device_cvq && vdt_nic_adopt(nic) &&
+        !(replay_early(nic, error) && replay_late(nic, error))) {
         close_relay(nic);
         return false;
     }
@@ -349,6 +373,7 @@ config_changed(void *ctx)
 
 const struct vdt_shadow_events vdt_nic_shadow_events = {
     .restore = restore,
+    .enabled = enabled,
     .quiesce = quiesce,
     .running = running,
     .cvq_start = cvq_start,
@@ -368,7 +393,7 @@ vdt_nic_replay_now(struct vdt_nic *nic, GError **error)
         vdt_cvq_relay_release(nic->relay);
         return false;
     }
-    bool ok = replay_and_read_back(nic, error);
+    bool ok = replay_early(nic, error) && replay_late(nic, error);
     if (nic->relay)
         vdt_cvq_relay_release(nic->relay);
     return ok;

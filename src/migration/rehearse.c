@@ -120,12 +120,22 @@ set_ring(struct stage *stage, uint32_t ring, GError **error)
                      VDT_DEVICE_CALL(dev, set_kick, error, ring, stage->kick)));
 }
 
-/* A device that takes no ENABLE past DRIVER_OK gets all its rings before it, empty as they are. */
+static bool
+enable_rings(struct stage *stage, GError **error)
+{
+    for (uint32_t i = 0; i <= (uint32_t) stage->negotiation.device_cvq; i++) {
+        if (!VDT_DEVICE_CALL(stage->dev, set_enable, error, i, true))
+            return false;
+    }
+    return true;
+}
+
+/* All rings are enabled, the data rings without a buffer in them: some commands are taken for
+ * enabled rings only. A device that takes no ENABLE past DRIVER_OK gets it before. */
 static bool
 start(struct stage *stage, GError **error)
 {
     struct vdt_device *dev = stage->dev;
-    uint32_t cvq = (uint32_t) stage->negotiation.device_cvq;
     bool late = dev->info.enable_after_driver_ok;
     uint8_t status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
                      VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK;
@@ -133,15 +143,12 @@ start(struct stage *stage, GError **error)
     if (!VDT_DEVICE_CALL(dev, map, error, 0, stage->iova, stage->size, stage->area, true))
         return false;
     stage->mapped = true;
-    for (uint32_t i = 0; i <= cvq; i++) {
-        if (!late || i == cvq) {
-            if (!set_ring(stage, i, error) ||
-                (!late && !VDT_DEVICE_CALL(dev, set_enable, error, i, true)))
-                return false;
-        }
+    for (uint32_t i = 0; i <= (uint32_t) stage->negotiation.device_cvq; i++) {
+        if (!set_ring(stage, i, error))
+            return false;
     }
-    return VDT_DEVICE_CALL(dev, set_status, error, status) &&
-           (!late || VDT_DEVICE_CALL(dev, set_enable, error, cvq, true));
+    return (late || enable_rings(stage, error)) &&
+           VDT_DEVICE_CALL(dev, set_status, error, status) && (!late || enable_rings(stage, error));
 }
 
 static bool

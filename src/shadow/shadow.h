@@ -55,6 +55,9 @@ struct vdt_shadow_events {
     /* The device is at DRIVER_OK, its control queue works, no data ring runs: bring its control
      * state back. @port is NULL where the device has no control queue. False: the start fails. */
     bool (*restore)(void *ctx, const struct vdt_cvq_port *port, GError **error);
+    /* After restore(): the data rings are enabled and still empty, for the commands that a device
+     * takes only then. May be NULL. */
+    bool (*enabled)(void *ctx, GError **error);
     /* The device is about to be frozen: finish the command at the device, take no more. */
     bool (*quiesce)(void *ctx, GError **error);
     /* Everything runs (again). */

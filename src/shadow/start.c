@@ -173,6 +173,8 @@ bring_up(struct vdt_shadow *s, enum vdt_mode mode, GError **error)
         return false;
     if (late && !enable_rings(s, error))
         return false;
+    if (s->events.enabled && !s->events.enabled(s->ctx, error))
+        return false;
     send_first_frame(s);
     resubmit(s);
     return true;
@@ -384,6 +386,7 @@ vdt_shadow_exchange(struct vdt_shadow *s, struct vdt_device *dev, struct vdt_dev
         VDT_DEVICE_CALL(s->dev, set_kick, NULL, i, -1);
         VDT_DEVICE_CALL(s->dev, set_call, NULL, i, -1);
     }
+    VDT_DEVICE_CALL(s->dev, set_config_call, NULL, -1);
     vdt_shadow_forget_memory(s, s->dev, false);
     if (s->arena)
         vdt_arena_unmap(s->arena, s->dev, false);

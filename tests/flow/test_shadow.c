@@ -126,7 +126,7 @@ ParameterizedTest(struct way *way, shadow, rings_stop_and_start_at_their_base)
 static void
 check_log(const char *spec, uint64_t features)
 {
-    struct vdt_shadow_options options = rig_options(VDT_SHADOW_AUTO);
+    struct vdt_shadow_options options = rig_options(VDT_SHADOW_ALWAYS);
     g_autofree uint8_t *before = g_malloc(RIG_SIZE);
     unsigned changed = 0, missed = 0;
     struct rig rig;
