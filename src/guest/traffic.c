@@ -45,6 +45,30 @@ send_some(struct vdt_traffic *traffic)
     return some;
 }
 
+/* As many frames as buffers, each short enough for any of them, while none is on its way. */
+static bool
+send_draining(struct vdt_traffic *traffic)
+{
+    struct vdt_driver *driver = traffic->driver;
+    struct vdt_frame_plan plan;
+    bool some = false;
+
+    driver->refill = false;
+    for (unsigned i = 0; i < driver->config.pairs; i++) {
+        uint64_t left = vdt_queue_in_flight(&driver->pair[i].rx);
+
+        if (vdt_queue_in_flight(&driver->pair[i].tx))
+            continue;
+        for (uint64_t n = 0; n < MIN(left, 16); n++) {
+            plan_frame(traffic, &plan);
+            plan.vlan = -1;
+            plan.len = VDT_FRAME_MIN;
+            some |= vdt_driver_send(driver, i, &plan);
+        }
+    }
+    return some;
+}
+
 bool
 vdt_traffic_step(struct vdt_traffic *traffic)
 {
@@ -59,6 +83,8 @@ vdt_traffic_step(struct vdt_traffic *traffic)
     }
     if (traffic->send)
         some |= send_some(traffic);
+    else if (traffic->drain)
+        some |= send_draining(traffic);
     if (now >= traffic->next_command && vdt_script_step(traffic->script)) {
         traffic->next_command = now + traffic->command_gap_us;
         some = true;

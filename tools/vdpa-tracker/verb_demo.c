@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <glib/gstdio.h>
+
+#include "tools/vdpa-tracker/demo.h"
+#include "tools/vdpa-tracker/verb.h"
+
+#define MEMORY_MAX_MIB 4096
+
+static bool json_wanted, on_terminal;
+
+/* On a terminal a step's line is written over until the step is done; elsewhere only its last one
+ * is printed. With --json standard output is for the verdict alone. */
+static void
+progress(const char *line, bool done)
+{
+    FILE *to = json_wanted ? stderr : stdout;
+
+    if (on_terminal)
+        fprintf(to, "\r\033[K%s%s", line, done ? "\n" : "");
+    else if (done)
+        fprintf(to, "%s\n", line);
+    fflush(to);
+}
+
+static void
+add_number(JsonBuilder *builder, const char *name, uint64_t value)
+{
+    json_builder_set_member_name(builder, name);
+    json_builder_add_int_value(builder, (gint64) value);
+}
+
+static void
+begin(JsonBuilder *builder, const char *name)
+{
+    json_builder_set_member_name(builder, name);
+    json_builder_begin_object(builder);
+}
+
+static void
+print_json(const struct vdt_demo_report *report)
+{
+    g_autoptr(JsonBuilder) builder = json_builder_new();
+
+    json_builder_begin_object(builder);
+    json_builder_set_member_name(builder, "verdict");
+    json_builder_add_string_value(builder, report->reasons->len ? "failed" : "ok");
+    begin(builder, "chains");
+    add_number(builder, "available", report->available);
+    add_number(builder, "used", report->used);
+    add_number(builder, "lost", report->lost);
+    add_number(builder, "duplicated", report->duplicated);
+    json_builder_end_object(builder);
+    begin(builder, "pages");
+    add_number(builder, "written", report->pages_written);
+    add_number(builder, "missed", report->pages_missed);
+    json_builder_end_object(builder);
+    begin(builder, "commands");
+    add_number(builder, "captured", report->captured);
+    add_number(builder, "replayed", report->replayed);
+    add_number(builder, "refused", report->refused);
+    json_builder_end_object(builder);
+    json_builder_set_member_name(builder, "state_equal");
+    json_builder_add_boolean_value(builder, report->state_equal);
+    add_number(builder, "downtime_us", (uint64_t) report->downtime_us);
+    add_number(builder, "snapshot_bytes", report->snapshot_bytes);
+    begin(builder, "in_flight");
+    add_number(builder, "receive", report->in_flight_rx);
+    add_number(builder, "transmit", report->in_flight_tx);
+    json_builder_end_object(builder);
+    begin(builder, "frames");
+    add_number(builder, "sent", report->frames_sent);
+    add_number(builder, "received", report->frames_received);
+    add_number(builder, "corrupt", report->frames_corrupt);
+    json_builder_end_object(builder);
+    add_number(builder, "rounds", report->rounds);
+    json_builder_set_member_name(builder, "reasons");
+    json_builder_begin_array(builder);
+    for (unsigned i = 0; i < report->reasons->len; i++)
+        json_builder_add_string_value(builder, report->reasons->pdata[i]);
+    json_builder_end_array(builder);
+    json_builder_end_object(builder);
+    vdt_print_json(json_builder_get_root(builder));
+}
+
+static void
+print_kinds(const struct vdt_demo_report *report)
+{
+    for (unsigned i = 0; i < VDT_SCRIPT_KINDS; i++) {
+        if (report->of_kind[i])
+            printf("    %-22s %8lu\n", vdt_script_kind_name(i), (unsigned long) report->of_kind[i]);
+    }
+}
+
+static void
+print_text(const struct vdt_demo_report *report)
+{
+#define ROW(name, format, ...) printf("  %-24s " format "\n", name, __VA_ARGS__)
+    printf("\nWhat the guest saw\n");
+    ROW("chains available", "%8lu", (unsigned long) report->available);
+    ROW("chains used", "%8lu", (unsigned long) report->used);
+    ROW("  lost", "%8lu", (unsigned long) report->lost);
+    ROW("  used twice", "%8lu", (unsigned long) report->duplicated);
+    ROW("in flight at the switch", "%8lu receive, %lu transmit",
+        (unsigned long) report->in_flight_rx, (unsigned long) report->in_flight_tx);
+    ROW("frames sent", "%8lu", (unsigned long) report->frames_sent);
+    ROW("frames back", "%8lu  (filtered, or left in the stopped device: %lu)",
+        (unsigned long) report->frames_received,
+        (unsigned long) (report->frames_sent - report->frames_received));
+    ROW("downtime", "%8.1f ms", (double) report->downtime_us / 1000);
+    printf("\nMemory\n");
+    ROW("pages", "%8lu", (unsigned long) report->memory_pages);
+    ROW("logged by the tracker", "%8lu", (unsigned long) report->pages_written);
+    ROW("copied", "%8lu in %lu rounds", (unsigned long) report->pages_copied,
+        (unsigned long) report->rounds);
+    ROW("  missed", "%8lu", (unsigned long) report->pages_missed);
+    printf("\nControl state\n");
+    ROW("commands captured", "%8lu  (%lu while memory was copied)",
+        (unsigned long) report->captured, (unsigned long) report->commands_before);
+    ROW("commands replayed", "%8lu  in %.1f ms", (unsigned long) report->replayed,
+        (double) report->replay_us / 1000);
+    ROW("  refused", "%8lu", (unsigned long) report->refused);
+    ROW("device state", "%s", report->state_equal ? "   equal" : "  DIFFERS");
+    ROW("snapshot", "%8lu bytes", (unsigned long) report->snapshot_bytes);
+    printf("\n  acknowledged on both sides\n");
+    print_kinds(report);
+#undef ROW
+    printf("\nverdict: %s\n", report->reasons->len ? "FAILED" : "ok");
+    for (unsigned i = 0; i < report->reasons->len; i++)
+        printf("  %s\n", (char *) report->reasons->pdata[i]);
+}
+
+static bool refuse(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+static bool
+refuse(GError **error, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    g_autofree char *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    g_set_error_literal(error, VDT_ERROR, VDT_ERROR_USAGE, text);
+    return false;
+}
+
+static bool
+in_range(const char *name, int value, int least, int most, GError **error)
+{
+    return (value >= least && value <= most) ||
+           refuse(error, "%s %d: %d to %d is possible", name, value, least, most);
+}
+
+/* The trackers' sockets and logs, in a directory of their own. */
+static char *
+make_directory(GError **error)
+{
+    char *dir = g_dir_make_tmp("vdpa-tracker-demo-XXXXXX", error);
+
+    if (dir)
+        g_setenv("VDPA_TRACKER_RUNTIME_DIR", dir, TRUE);
+    return dir;
+}
+
+static void
+remove_directory(const char *path)
+{
+    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+    const char *name;
+
+    while (dir && (name = g_dir_read_name(dir))) {
+        g_autofree char *file = g_build_filename(path, name, NULL);
+        g_unlink(file);
+    }
+    g_rmdir(path);
+}
+
+static int
+show(const struct vdt_demo_options *options, bool keep, GError **error)
+{
+    g_autofree char *dir = make_directory(error);
+    struct vdt_demo_report report;
+
+    if (!dir)
+        return VDT_EXIT_FAILED;
+    bool ok = vdt_demo_run(options, &report, error);
+    int exit_code = ok && report.reasons->len == 0 ? VDT_EXIT_DONE : VDT_EXIT_FAILED;
+
+    if (ok && json_wanted)
+        print_json(&report);
+    else if (ok)
+        print_text(&report);
+    vdt_demo_report_clear(&report);
+    if (keep)
+        fprintf(stderr, "kept: %s\n", dir);
+    else
+        remove_directory(dir);
+    return exit_code;
+}
+
+int
+vdt_verb_demo(const struct vdt_verb *verb, int argc, char **argv)
+{
+    struct vdt_demo_options options = {.duration = 1.0, .progress = progress};
+    int pairs = 4, vlans = 16, memory = 64, rounds = 5, commands = 100;
+    gint64 seed = 1;
+    gboolean json = FALSE, ooo = FALSE, keep = FALSE;
+    g_autofree char *rings = NULL, *source = NULL, *target = NULL, *shadow = NULL;
+    g_autoptr(GError) error = NULL;
+    int exit_code;
+    const GOptionEntry entries[] = {
+        {"json", 'j', 0, G_OPTION_ARG_NONE, &json, "The verdict as JSON", NULL},
+        {"seed", 0, 0, G_OPTION_ARG_INT64, &seed, "Of everything that is random (1)", "N"},
+        {"rings", 0, 0, G_OPTION_ARG_STRING, &rings, "split (default) or packed", "KIND"},
+        {"out-of-order", 0, 0, G_OPTION_ARG_NONE, &ooo, "Devices use chains out of order", NULL},
+        {"pairs", 0, 0, G_OPTION_ARG_INT, &pairs, "Queue pairs (4)", "N"},
+        {"vlans", 0, 0, G_OPTION_ARG_INT, &vlans, "VLAN filters that the guest sets (16)", "N"},
+        {"rounds", 0, 0, G_OPTION_ARG_INT, &rounds, "Rounds of copying, at least (5)", "N"},
+        {"commands", 0, 0, G_OPTION_ARG_INT, &commands,
+         "Control commands while rounds run, at least (100)", "N"},
+        {"duration", 0, 0, G_OPTION_ARG_DOUBLE, &options.duration,
+         "Seconds that the guest runs on each side, at least (1)", "S"},
+        {"memory", 0, 0, G_OPTION_ARG_INT, &memory, "Guest memory (64)", "MIB"},
+        {"shadow", 0, 0, G_OPTION_ARG_STRING, &shadow, "As for run (always)", "POLICY"},
+        {"source", 0, 0, G_OPTION_ARG_STRING, &source, "More sim: options of the source", "OPTS"},
+        {"destination", 0, 0, G_OPTION_ARG_STRING, &target, "More sim: options of the destination",
+         "OPTS"},
+        {"keep", 0, 0, G_OPTION_ARG_NONE, &keep, "Keep the trackers' logs", NULL},
+        {NULL},
+    };
+
+    if (!vdt_verb_parse(verb, entries, &argc, &argv, 0, 0, &exit_code))
+        return exit_code;
+    json_wanted = json;
+    on_terminal = isatty(json ? STDERR_FILENO : STDOUT_FILENO);
+    if (rings && !g_str_equal(rings, "split") && !g_str_equal(rings, "packed"))
+        refuse(&error, "--rings %s: split or packed is possible", rings);
+    else if (options.duration < 0 || options.duration > 3600)
+        refuse(&error, "--duration %g: 0 to 3600 is possible", options.duration);
+    else if (in_range("--pairs", pairs, 1, 16, &error) &&
+             in_range("--vlans", vlans, 0, 4094, &error) &&
+             in_range("--rounds", rounds, 1, 10000, &error) &&
+             in_range("--commands", commands, 0, 1000000, &error) &&
+             in_range("--memory", memory, 16, MEMORY_MAX_MIB, &error)) {
+        options.pairs = (unsigned) pairs;
+        options.vlans = (unsigned) vlans;
+        options.rounds = (unsigned) rounds;
+        options.commands = (unsigned) commands;
+        options.memory_mib = (unsigned) memory;
+        options.seed = (uint64_t) seed;
+        options.packed = rings && g_str_equal(rings, "packed");
+        options.out_of_order = ooo;
+        options.source = source;
+        options.target = target;
+        options.shadow = shadow ? shadow : "always";
+        exit_code = show(&options, keep, &error);
+    }
+    return error ? vdt_verb_fail(g_steal_pointer(&error)) : exit_code;
+}
