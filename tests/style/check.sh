@@ -18,7 +18,7 @@ control: base virtio memory device shadow
 snapshot: base virtio memory device shadow control proto
 vhost_user: base virtio memory device shadow
 migration: base virtio memory device shadow control snapshot
-guest: base virtio memory vhost_user/protocol.h
+guest: base virtio memory vhost_user/protocol.h vhost_user/frontend.h
 daemon: base virtio memory device shadow control snapshot vhost_user migration proto
 '
 
