@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/wire.h"
+#include "snapshot/snapshot.h"
 
 TestSuite(tracker, .init = NULL, .fini = vm_clean, .timeout = 60);
 
@@ -302,6 +303,10 @@ migrate(struct vm *vm, const char *to, bool reset_between)
     }
     GByteArray *state = vdt_frontend_save(vm->frontend, 1 << 20, &error);
     must(state != NULL, error);
+    VDT_AUTO(snapshot) saved = vdt_snapshot_decode(state->data, state->len, &error);
+    must(saved != NULL, error);
+    for (unsigned i = 0; i < VM_RINGS; i++)
+        cr_assert(saved->rings[i].started && saved->rings[i].exact, "ring %u", i);
     vm_disconnect(vm);
     vm_connect(vm, to);
     must(vdt_frontend_load(vm->frontend, state->data, state->len, &error), error);
