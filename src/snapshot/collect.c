@@ -126,9 +126,12 @@ vdt_snapshot_collect(struct vdt_shadow *shadow, const struct vdt_control_model *
     snapshot->ring_count = MIN(vdt_shadow_ring_count(shadow), VDT_RINGS_MAX);
     for (uint32_t i = 0; i < snapshot->ring_count; i++)
         collect_ring(shadow, i, running, &snapshot->rings[i]);
+    /* The relay takes a command when it is answered: nothing is ever in flight there. */
     if (identity->cvq_pos && snapshot->cvq_index >= 0 &&
-        (uint32_t) snapshot->cvq_index < snapshot->ring_count)
+        (uint32_t) snapshot->cvq_index < snapshot->ring_count) {
         snapshot->rings[snapshot->cvq_index].pos = *identity->cvq_pos;
+        snapshot->rings[snapshot->cvq_index].exact = true;
+    }
 
     snapshot->net = model->state;
     g_free(snapshot->unmigratable);
