@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -52,7 +53,7 @@ ended(struct tracker *tracker)
 static void
 die_with_parent(gpointer unused)
 {
-    alarm(60);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
 }
 
 void
