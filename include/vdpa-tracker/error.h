@@ -7,6 +7,9 @@
 
 #include <glib.h>
 
+/* What the shared library exports; everything else of it is hidden. */
+#define VDT_PUBLIC __attribute__((visibility("default")))
+
 G_BEGIN_DECLS
 
 #define VDT_ERROR (vdt_error_quark())
@@ -22,6 +25,6 @@ typedef enum {
     VDT_ERROR_BUSY,        /* held by somebody else, or in the wrong phase; later may work */
 } VdtError;
 
-GQuark vdt_error_quark(void);
+VDT_PUBLIC GQuark vdt_error_quark(void);
 
 G_END_DECLS

@@ -113,32 +113,6 @@ add_ring(struct vdt_nic *nic, JsonBuilder *builder, uint32_t ring)
 }
 
 static void
-add_device(struct vdt_nic *nic, JsonBuilder *builder)
-{
-    struct vdt_device *dev = vdt_shadow_device(nic->shadow);
-    const struct vdt_device_info *info = &dev->info;
-
-    json_builder_set_member_name(builder, "device");
-    json_builder_begin_object(builder);
-    add_text(builder, "name", info->name);
-    add_text(builder, "kind", dev->ops->kind);
-    add_text(builder, "driver", info->driver);
-    add_count(builder, "rings", info->rings);
-    add_count(builder, "ring_max", info->ring_max);
-    add_bool(builder, "suspend", info->suspend);
-    add_bool(builder, "resume", info->resume);
-    add_bool(builder, "ring_state", info->ring_state);
-    add_count(builder, "groups", info->groups);
-    add_count(builder, "asids", info->asids);
-    json_builder_set_member_name(builder, "internals");
-    if (dev->ops->describe)
-        json_builder_add_value(builder, dev->ops->describe(dev));
-    else
-        json_builder_add_null_value(builder);
-    json_builder_end_object(builder);
-}
-
-static void
 add_device_state(struct vdt_nic *nic, JsonBuilder *builder)
 {
     JsonNode *state = vdt_nic_device_state(nic, NULL);
@@ -201,7 +175,8 @@ vdt_nic_status(struct vdt_nic *nic)
         add_ring(nic, builder, i);
     json_builder_end_array(builder);
     add_control(nic, builder);
-    add_device(nic, builder);
+    json_builder_set_member_name(builder, "device");
+    json_builder_add_value(builder, vdt_device_describe(vdt_shadow_device(nic->shadow)));
     add_device_state(nic, builder);
     json_builder_set_member_name(builder, "carried");
     json_builder_begin_object(builder);

@@ -19,6 +19,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <vdpa-tracker/device.h>
+
 #include "base/auto.h"
 #include "virtio/net_state.h"
 #include "virtio/ring.h"
@@ -95,12 +97,7 @@ struct vdt_device {
     struct vdt_device_info info;
 };
 
-/*
- * Open by what the user wrote: "vhost-vdpa:/dev/vhost-vdpa-0" or "sim:opt,opt=value,...". The
- * device comes back reset. NULL with @error: unknown kind or option (VDT_ERROR_USAGE), busy, ...
- */
-struct vdt_device *vdt_device_open(const char *spec, GError **error);
-void vdt_device_close(struct vdt_device *dev); /* accepts NULL; resets first */
+/* vdt_device_open() and vdt_device_close(): the public header. */
 VDT_DEFINE_AUTO(device, vdt_device_close)
 
 /* Thin calls through the table, with one place for what is missing: a NULL op answers
@@ -110,3 +107,6 @@ VDT_DEFINE_AUTO(device, vdt_device_close)
                     : vdt_device_lacks((dev), #op, (error)))
 
 bool vdt_device_lacks(struct vdt_device *dev, const char *op, GError **error);
+
+/* What is known about it, for people and scripts: a JSON object. Caller frees. */
+JsonNode *vdt_device_describe(struct vdt_device *dev);

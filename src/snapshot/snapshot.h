@@ -2,6 +2,9 @@
 /*
  * Snapshot: everything a fresh device needs to go on where another one stopped, as plain data.
  *
+ * Calls that the library exports are declared in the public header and there only: free, encode,
+ * decode, save, load, to_text, diff.
+ *
  * A decoded snapshot is untrusted until vdt_snapshot_validate(), whole, before any device is
  * touched. Encoded form: docs/state-format.md. Units: positions as in virtio/ring.h, times in
  * microseconds since the epoch.
@@ -12,6 +15,8 @@
 #include <json-glib/json-glib.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+#include <vdpa-tracker/snapshot.h>
 
 #include "base/auto.h"
 #include "device/device.h"
@@ -75,32 +80,22 @@ struct vdt_snapshot {
 };
 
 struct vdt_snapshot *vdt_snapshot_new(void);
-void vdt_snapshot_free(struct vdt_snapshot *snapshot); /* accepts NULL */
 VDT_DEFINE_AUTO(snapshot, vdt_snapshot_free)
 
-/* encode.c, decode.c: framed protobuf (magic, format version, length, XXH3 checksum). Canonical:
- * equal snapshots (address tables in the same order) give equal bytes. encode validates first, takes
- * a NULL text for "", and refuses what no reader would accept. decode refuses whole: VDT_ERROR_INVALID says what and where. */
-GBytes *vdt_snapshot_encode(const struct vdt_snapshot *snapshot, GError **error);
-struct vdt_snapshot *vdt_snapshot_decode(const uint8_t *bytes, size_t len, GError **error);
+/* encode.c, decode.c: framed protobuf (magic, format version, length, XXH3 checksum). encode
+ * validates first, takes a NULL text for "", and refuses what no reader would accept; equal snapshots
+ * are those with their address tables in the same order.
+ * file.c: temporary file, fsync, rename, directory fsync. Read is capped and refuses what is not a
+ * regular file (a pipe given as "-" is fine). */
 
 /* validate.c: every count, range, relation; after it the snapshot may be shown and used. decode
  * calls it. */
 bool vdt_snapshot_validate(const struct vdt_snapshot *snapshot, GError **error);
 
-/* file.c: path or "-" (stdin, stdout). Write is atomic: temporary file, fsync, rename, directory
- * fsync. Read is capped and refuses what is not a regular file (a pipe given as "-" is fine). */
-bool vdt_snapshot_save(const struct vdt_snapshot *snapshot, const char *path, GError **error);
-struct vdt_snapshot *vdt_snapshot_load(const char *path, GError **error);
-
 /* show.c: text for people, JSON for scripts (keys: docs/state-format.md). */
-char *vdt_snapshot_to_text(const struct vdt_snapshot *snapshot);
 JsonNode *vdt_snapshot_to_json(const struct vdt_snapshot *snapshot);
 /* The "control" object alone, also for status and the device's own state. */
 JsonNode *vdt_net_state_to_json(const struct vdt_net_state *state);
-
-/* diff.c: one line a difference, field by field; empty when equal. GPtrArray of char *. */
-GPtrArray *vdt_snapshot_diff(const struct vdt_snapshot *a, const struct vdt_snapshot *b);
 
 /* compat.c: every reason why a device cannot take this state; empty when it can. GPtrArray of
  * char *. @config is the target's config space. */

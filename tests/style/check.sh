@@ -20,6 +20,7 @@ vhost_user: base virtio memory device shadow
 migration: base virtio memory device shadow control snapshot
 guest: base virtio memory vhost_user/protocol.h vhost_user/frontend.h
 daemon: base virtio memory device shadow control snapshot vhost_user migration proto
+library: base virtio memory device shadow control snapshot vhost_user migration daemon
 '
 
 # Files whose header does not bear their name: "FILES HEADER". Elsewhere NOUN_PART.c belongs to NOUN.h,
@@ -33,6 +34,9 @@ src/snapshot/compat.c snapshot/words.h
 src/snapshot/show.c snapshot/words.h
 src/snapshot/net_json.c snapshot/json.h
 src/daemon/main.c -
+src/library/device.c vdpa-tracker/device.h
+src/library/snapshot.c vdpa-tracker/snapshot.h
+src/library/tracker.c vdpa-tracker/tracker.h
 '
 
 # Headers that the build makes, by what is included.
