@@ -7,6 +7,10 @@ vdt_device_split_init(struct vdt_device_ring *ring)
 {
     vdt_store16((uint8_t *) ring->mem.driver + VDT_SPLIT_IDX, ring->pos.avail);
     vdt_store16((uint8_t *) ring->mem.device + VDT_SPLIT_IDX, ring->pos.used);
+    /* A device that looks only when it is kicked writes its wish after the first kick: that one is
+     * not to be suppressed by a 0 nobody wrote. */
+    if (ring->format.event_idx)
+        vdt_store16(vdt_split_avail_event(ring->mem.device, ring->format.num), ring->pos.avail);
 }
 
 bool

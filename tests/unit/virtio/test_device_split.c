@@ -188,3 +188,20 @@ Test(device_split, laid_descriptors_return_whatever_the_device_writes_over_the_r
     }
     rig_clear(&rig);
 }
+
+Test(device_split, first_kick_at_a_later_position_is_not_suppressed)
+{
+    struct vdt_ring_format format = {.num = 8, .event_idx = true};
+    struct vdt_seg seg = {.addr = 0x1000, .len = 64};
+    struct vdt_chain chain = {
+        .seg = &seg, .capacity = 1, .count = 1, .direct = 1, .slots = 1, .readable = 64};
+    struct vdt_device_ring ring;
+    struct ring_box box;
+
+    ring_box_init(&box, format);
+    vdt_device_ring_init(&ring, &format, &box.mem, (struct vdt_ring_pos){1000, 1000});
+    vdt_device_ring_post(&ring, &chain, 0, 0, 0);
+    cr_expect(vdt_device_ring_publish(&ring));
+    vdt_device_ring_clear(&ring);
+    ring_box_clear(&box);
+}
