@@ -85,7 +85,7 @@ vdt_arena_map(struct vdt_arena *arena, struct vdt_device *dev, uint32_t cvq_asid
         if (!VDT_DEVICE_CALL(dev, map, error, arena->asid[i], arena->iova + arena->start[i],
                              arena->length[i], arena->host + arena->start[i],
                              i != VDT_ARENA_READ)) {
-            vdt_arena_unmap(arena, dev, false);
+            vdt_arena_unmap(arena, dev);
             return false;
         }
         arena->mapped[i] = true;
@@ -94,10 +94,10 @@ vdt_arena_map(struct vdt_arena *arena, struct vdt_device *dev, uint32_t cvq_asid
 }
 
 void
-vdt_arena_unmap(struct vdt_arena *arena, struct vdt_device *dev, bool forget_only)
+vdt_arena_unmap(struct vdt_arena *arena, struct vdt_device *dev)
 {
     for (unsigned i = 0; i < VDT_ARENA_PARTS; i++) {
-        if (arena->mapped[i] && !forget_only)
+        if (arena->mapped[i])
             VDT_DEVICE_CALL(dev, unmap, NULL, arena->asid[i], arena->iova + arena->start[i],
                             arena->length[i]);
         arena->mapped[i] = false;

@@ -46,5 +46,5 @@ void vdt_arena_rewind(struct vdt_arena *arena, enum vdt_arena_part part);
 /* Map into the device; the control queue's part into @cvq_asid. Undone on failure. */
 bool vdt_arena_map(struct vdt_arena *arena, struct vdt_device *dev, uint32_t cvq_asid,
                    GError **error);
-/* A reset device that drops its maps has none left: @forget_only. */
-void vdt_arena_unmap(struct vdt_arena *arena, struct vdt_device *dev, bool forget_only);
+/* Also after a reset that dropped the maps: the kernel keeps a list of its own. */
+void vdt_arena_unmap(struct vdt_arena *arena, struct vdt_device *dev);

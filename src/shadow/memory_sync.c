@@ -9,19 +9,36 @@
 
 #include <vdpa-tracker/error.h>
 
-static bool
-fits_identity(const struct vdt_shadow *s)
+bool
+vdt_shadow_meets_arena(const struct vdt_shadow *s, const struct vdt_guest_map *map)
 {
-    for (unsigned i = 0; i < vdt_guest_map_count(s->map); i++) {
-        const struct vdt_region *region = vdt_guest_map_region(s->map, i);
-        uint64_t last = region->gpa + region->size - 1;
+    for (unsigned i = 0; s->arena && i < vdt_guest_map_count(map); i++) {
+        const struct vdt_region *region = vdt_guest_map_region(map, i);
+        if (region->gpa < s->arena->iova + s->arena->size &&
+            region->gpa + region->size > s->arena->iova)
+            return true;
+    }
+    return false;
+}
 
-        if (region->gpa < s->dev->info.iova_first || last > s->dev->info.iova_last)
-            return false;
-        if (s->arena && region->gpa < s->arena->iova + s->arena->size && last >= s->arena->iova)
+static bool
+fits_identity(const struct vdt_shadow *s, const struct vdt_guest_map *map)
+{
+    for (unsigned i = 0; i < vdt_guest_map_count(map); i++) {
+        const struct vdt_region *region = vdt_guest_map_region(map, i);
+
+        if (region->gpa < s->dev->info.iova_first ||
+            region->gpa + region->size - 1 > s->dev->info.iova_last)
             return false;
     }
-    return true;
+    return !vdt_shadow_meets_arena(s, map);
+}
+
+/* Can regions come and go while rings run? What is translated moves with each change. */
+bool
+vdt_shadow_fits_as_placed(const struct vdt_shadow *s, const struct vdt_guest_map *map)
+{
+    return !s->translated && fits_identity(s, map);
 }
 
 static bool
@@ -51,10 +68,10 @@ in_map(const struct vdt_guest_map *map, const struct vdt_mapped *m)
 bool
 vdt_shadow_place_memory(struct vdt_shadow *s, GError **error)
 {
-    bool translated = !fits_identity(s);
+    bool translated = !fits_identity(s, s->map);
 
     if (translated != s->translated && s->mapped->len > 0)
-        vdt_shadow_forget_memory(s, s->dev, false);
+        vdt_shadow_forget_memory(s, s->dev);
     s->translated = translated;
     return vdt_shadow_sync_memory(s, error);
 }
@@ -123,19 +140,22 @@ vdt_shadow_sync_memory(struct vdt_shadow *s, GError **error)
         if (!is_mapped(s, region, &iova))
             ok = map_region(s, region, error);
     }
-    if (s->dev->ops->batch)
-        ok = s->dev->ops->batch(s->dev, 0, false, ok ? error : NULL) && ok;
+    if (s->dev->ops->batch && !s->dev->ops->batch(s->dev, 0, false, ok ? error : NULL)) {
+        /* Which of them took effect is not known. */
+        vdt_shadow_forget_memory(s, s->dev);
+        ok = false;
+    }
     build_table(s);
     return ok;
 }
 
+/* Also where a reset dropped the maps: the kernel's own list of them still has to be told. */
 void
-vdt_shadow_forget_memory(struct vdt_shadow *s, struct vdt_device *dev, bool dropped)
+vdt_shadow_forget_memory(struct vdt_shadow *s, struct vdt_device *dev)
 {
     for (unsigned i = 0; i < s->mapped->len; i++) {
         const struct vdt_mapped *m = &g_array_index(s->mapped, struct vdt_mapped, i);
-        if (!dropped)
-            VDT_DEVICE_CALL(dev, unmap, NULL, 0, m->iova, m->size);
+        VDT_DEVICE_CALL(dev, unmap, NULL, 0, m->iova, m->size);
         vdt_iova_space_release(s->space, m->iova, m->size);
     }
     g_array_set_size(s->mapped, 0);

@@ -146,7 +146,15 @@ vdt_negotiation_move(struct vdt_negotiation *n, struct vdt_device *dev, bool dri
                      GError **error)
 {
     struct vdt_negotiation moved = *n;
+    uint64_t missing = moved.acked & ~dev->info.features;
 
+    if (missing) {
+        g_autofree char *names = vdt_features_to_string(dev->info.device_id, missing);
+        g_set_error(error, VDT_ERROR, VDT_ERROR_REFUSED,
+                    "%s does not offer what the guest uses: %s; it does not take the place",
+                    dev->info.name, names);
+        return false;
+    }
     if (!read_max_pairs(dev, &moved.device_max_pairs, error) ||
         (n->device != 0 && !vdt_negotiation_ack(&moved, &dev->info, moved.acked, drive_cvq, error)))
         return false;

@@ -53,8 +53,7 @@ window_is_in_flight(struct vdt_shadow *s, const struct vdt_shadow_ring *ring)
 static bool
 positions_agree(const struct vdt_shadow_ring *ring)
 {
-    return !ring->relay_live || (ring->relay.device.pos.avail == ring->relay.guest.pos.avail &&
-                                 ring->relay.device.pos.used == ring->relay.guest.pos.used);
+    return !ring->relay_live || ring->in_step;
 }
 
 enum vdt_mode
@@ -89,6 +88,10 @@ vdt_shadow_choose_mode(struct vdt_shadow *s, const char **ret_reason)
     for (uint32_t i = 0; i < s->ring_count; i++) {
         if (!vdt_shadow_ring_wanted(s, i))
             continue;
+        if (s->rings[i].broken) {
+            *ret_reason = "a ring is out of service: no device is to work on it";
+            return VDT_MODE_SHADOW;
+        }
         if (!window_is_in_flight(s, &s->rings[i]) || !positions_agree(&s->rings[i])) {
             *ret_reason = "requests completed out of order: what is in flight cannot be handed to "
                           "the device in place";
@@ -108,9 +111,10 @@ completed_in_order(const struct vdt_shadow_ring *ring, uint16_t used_index)
     const uint8_t *avail = (const uint8_t *) ring->guest_mem.driver + 4;
     const uint8_t *used = (const uint8_t *) ring->guest_mem.device + 4;
     uint16_t window = used_index < ring->num ? used_index : ring->num;
+    uint16_t ahead = (uint16_t) (vdt_load16(avail - 2) - used_index);
 
-    /* Entries of the avail ring older than one round are overwritten: those from avail - num on. */
-    uint16_t visible = (uint16_t) (ring->num - (uint16_t) (ring->pos.avail - used_index));
+    /* The guest has overwritten what it made available one round before its newest entry. */
+    uint16_t visible = ahead < ring->num ? (uint16_t) (ring->num - ahead) : 0;
     if (visible < window)
         window = visible;
     for (uint16_t back = 1; back <= window; back++) {
@@ -163,12 +167,17 @@ vdt_shadow_read_direct(struct vdt_shadow *s, uint32_t index)
     vdt_shadow_ring_forget(ring);
     ring->exact = false;
     ring->kept = true;
-    if (!VDT_DEVICE_CALL(s->dev, get_base, &error, index, &pos)) {
+    bool told = VDT_DEVICE_CALL(s->dev, get_base, &error, index, &pos);
+    if (!told)
         vdt_shadow_refuse_migration(s, error->message);
+    if (format.kind == VDT_RING_SPLIT) {
+        uint16_t used = vdt_load16((uint8_t *) ring->guest_mem.device + 2);
+
+        /* A device that does not tell fetches everything from the used index on again. */
+        pos = (struct vdt_ring_pos){.avail = told ? pos.avail : used, .used = used};
+    } else if (!told) {
         return;
     }
-    if (format.kind == VDT_RING_SPLIT)
-        pos.used = vdt_load16((uint8_t *) ring->guest_mem.device + 2);
     if (!vdt_ring_pos_valid(&format, pos)) {
         vdt_shadow_refuse_migration(
             s, "the device's ring position does not go with the guest's used ring");
@@ -176,7 +185,7 @@ vdt_shadow_read_direct(struct vdt_shadow *s, uint32_t index)
     }
     ring->pos = ring->kept_pos = pos;
     if (pos.avail == pos.used) {
-        ring->exact = true;
+        ring->exact = told;
         return;
     }
     vdt_guest_ring_init(&guest, &format, &ring->guest_mem, pos);

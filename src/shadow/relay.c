@@ -15,6 +15,7 @@
 
 #include "base/fd.h"
 #include "base/wire.h"
+#include "virtio/chain_walk.h"
 
 #define COUNT(counter, n) __atomic_store_n(&(counter), (counter) + (n), __ATOMIC_RELAXED)
 
@@ -37,8 +38,9 @@ mark(void *ctx, uint64_t gpa, uint64_t len)
 static void
 break_down(struct vdt_relay *relay, enum vdt_ring_fault fault, bool by_device)
 {
-    relay->fault = fault;
     relay->device_fault = by_device;
+    /* Whoever sees the fault sees whose it is. */
+    __atomic_store_n(&relay->fault, fault, __ATOMIC_RELEASE);
     vdt_event_signal(relay->attention);
 }
 
@@ -169,6 +171,16 @@ log_ring(struct vdt_relay *relay, uint16_t from)
                            span[i].len);
 }
 
+/* Log where we say whether we want kicks: that was written since the last batch, or it was not. */
+static void
+log_wishes(struct vdt_relay *relay)
+{
+    if (!relay->log)
+        return;
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    log_ring(relay, relay->guest.published);
+}
+
 unsigned
 vdt_relay_back(struct vdt_relay *relay)
 {
@@ -217,21 +229,26 @@ vdt_relay_work(struct vdt_relay *relay)
     vdt_guest_ring_kicks_off(&relay->guest);
     vdt_device_ring_calls_off(&relay->device);
 
-    unsigned moved = vdt_relay_back(relay);
-    moved += vdt_relay_forward(relay);
-    if (relay->fault)
-        return false;
-    if (moved > 0)
-        return true;
-
+    bool more = vdt_relay_back(relay) > 0;
+    more |= vdt_relay_forward(relay) > 0;
     /* Nothing to do: ask to be woken, and look once more for what came in between. While stalled a
      * kick would not help; the next completion fetches. */
-    bool more = vdt_device_ring_calls_on(&relay->device);
-    if (!relay->stalled)
-        more |= vdt_guest_ring_kicks_on(&relay->guest);
-    if (relay->log)
-        log_ring(relay, relay->guest.published);
-    return more;
+    if (!more && !relay->fault) {
+        more = vdt_device_ring_calls_on(&relay->device);
+        if (!relay->stalled)
+            more |= vdt_guest_ring_kicks_on(&relay->guest);
+    }
+    log_wishes(relay);
+    return more && !relay->fault;
+}
+
+void
+vdt_relay_park(struct vdt_relay *relay)
+{
+    if (relay->fault)
+        return;
+    vdt_guest_ring_kicks_on(&relay->guest);
+    log_wishes(relay);
 }
 
 void
@@ -241,6 +258,31 @@ vdt_relay_kick_device(struct vdt_relay *relay)
         vdt_event_signal(relay->device_kick);
         COUNT(relay->counters.kicks_sent, 1);
     }
+}
+
+/* A packed chain as somebody kept it, held to the rules that take() holds the guest's to: a state
+ * carrier is trusted no more. It is all in the ring, or one indirect descriptor (2.8.8). */
+static enum vdt_ring_fault
+rebuild_packed(struct vdt_relay *relay, uint16_t id, uint16_t slots, const struct vdt_seg *segs,
+               uint32_t seg_count)
+{
+    struct vdt_chain *chain = &relay->chain;
+    struct vdt_chain_walk walk;
+    enum vdt_ring_fault fault = VDT_FAULT_NONE;
+    bool indirect = slots == 1 && seg_count > 1;
+
+    if (seg_count == 0 || seg_count > relay->guest.format.num || (!indirect && slots != seg_count))
+        return VDT_FAULT_TOO_LONG;
+    if (indirect && !relay->guest.format.indirect)
+        return VDT_FAULT_INDIRECT;
+    vdt_chain_walk_start(&walk, chain);
+    for (uint32_t i = 0; i < seg_count && fault == VDT_FAULT_NONE; i++)
+        fault = vdt_chain_walk_add(&walk, chain, segs[i]);
+    chain->id = id;
+    chain->slots = slots;
+    chain->indirect = indirect;
+    chain->direct = indirect ? 0 : seg_count;
+    return fault != VDT_FAULT_NONE ? fault : vdt_chain_walk_end(&walk, chain);
 }
 
 bool
@@ -255,25 +297,10 @@ vdt_relay_resubmit(struct vdt_relay *relay, uint16_t id, uint16_t slots, const s
             return false;
         }
     } else {
-        if (seg_count > chain->capacity || slots == 0) {
-            break_down(relay, VDT_FAULT_TOO_LONG, false);
+        enum vdt_ring_fault fault = rebuild_packed(relay, id, slots, segs, seg_count);
+        if (fault != VDT_FAULT_NONE) {
+            break_down(relay, fault, false);
             return false;
-        }
-        *chain = (struct vdt_chain){.seg = chain->seg,
-                                    .capacity = chain->capacity,
-                                    .count = seg_count,
-                                    .id = id,
-                                    .slots = slots};
-        /* A packed chain is either all in the ring or one indirect descriptor (virtio 1.2, 2.8.8).
-         */
-        chain->indirect = relay->guest.format.indirect && slots == 1;
-        chain->direct = chain->indirect ? 0 : seg_count;
-        for (uint32_t i = 0; i < seg_count; i++) {
-            chain->seg[i] = segs[i];
-            if (segs[i].flags & VDT_SEG_WRITE)
-                chain->writable += segs[i].len;
-            else
-                chain->readable += segs[i].len;
         }
     }
     if (admit(relay) != ADMITTED) {

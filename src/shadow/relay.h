@@ -67,6 +67,10 @@ bool vdt_relay_work(struct vdt_relay *relay);
 unsigned vdt_relay_forward(struct vdt_relay *relay);
 unsigned vdt_relay_back(struct vdt_relay *relay);
 
+/* Nobody looks at the ring for a while: leave it asking for kicks, for whoever works on it next.
+ */
+void vdt_relay_park(struct vdt_relay *relay);
+
 /* Make a request available to the device again that an earlier device did not finish; in fetch
  * order, before the first forward. Split: by the head; packed: @segs, @slots as kept. False: the
  * guest's memory does not hold such a chain (@fault set). Not seen by the device before kick(). */

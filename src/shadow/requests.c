@@ -28,32 +28,73 @@ idle_ring_at(struct vdt_shadow *s, uint32_t index, const char *what, GError **er
     bool runs =
         ring && (ring->active || (s->cvq_running && (int) index == s->negotiation.guest_cvq));
 
-    if (!runs || (s->mode == VDT_MODE_FROZEN && !(ring->started && ring->enabled)))
+    if (!runs)
         return ring;
+    if (s->mode == VDT_MODE_FROZEN && !(ring->started && ring->enabled)) {
+        /* The suspended device still has it as it was: it cannot just be resumed. */
+        s->cold = true;
+        return ring;
+    }
     g_set_error(error, VDT_ERROR, VDT_ERROR_BUSY, "ring %u runs: its %s cannot change", index,
                 what);
     return NULL;
 }
 
+/* A change of what a data thread works with, made on that thread, between two events. */
+struct ring_change {
+    struct vdt_relay *relay;
+    struct vdt_dirty_log *log;
+    struct vdt_guest_map *map; /* a reference, exchanged for the old one */
+};
+
 static void
-set_log_of_rings(struct vdt_shadow *s)
+change_log(void *arg)
+{
+    struct ring_change *change = arg;
+
+    change->relay->log = change->log;
+}
+
+static void
+change_map(void *arg)
+{
+    struct ring_change *change = arg;
+    struct vdt_guest_map *old = change->relay->map;
+
+    change->relay->map = change->map;
+    change->map = old;
+}
+
+static void
+change_ring(struct vdt_shadow *s, uint32_t index, void (*fn)(void *arg), struct ring_change *change)
+{
+    if (s->rings[index].attached)
+        vdt_worker_call(vdt_shadow_worker(s, index), fn, change);
+    else
+        fn(change);
+}
+
+static void
+set_log_of_rings(struct vdt_shadow *s, bool on)
 {
     for (uint32_t i = 0; i < s->ring_count; i++) {
-        struct vdt_shadow_ring *ring = &s->rings[i];
-        if (!ring->relay_live)
-            continue;
-        if (ring->attached)
-            vdt_worker_detach(vdt_shadow_worker(s, i), &ring->relay);
-        ring->relay.log = s->log_all && s->log.words ? &s->log : NULL;
-        if (ring->attached)
-            ring->attached = vdt_worker_attach(vdt_shadow_worker(s, i), &ring->relay, NULL);
+        struct ring_change change = {.relay = &s->rings[i].relay, .log = on ? &s->log : NULL};
+        if (s->rings[i].relay_live)
+            change_ring(s, i, change_log, &change);
     }
+}
+
+static bool
+is_packed(const struct vdt_shadow *s)
+{
+    return s->negotiation.acked & VDT_BIT(VIRTIO_F_RING_PACKED);
 }
 
 bool
 vdt_shadow_set_features(struct vdt_shadow *s, uint64_t acked, bool log_all, GError **error)
 {
     bool changed = !s->features_set || acked != s->negotiation.acked;
+    int packed_before = s->features_set ? is_packed(s) : -1;
 
     if (changed && s->mode != VDT_MODE_STOPPED && s->mode != VDT_MODE_FROZEN) {
         g_set_error(error, VDT_ERROR, VDT_ERROR_BUSY, "rings run: features cannot change");
@@ -68,22 +109,31 @@ vdt_shadow_set_features(struct vdt_shadow *s, uint64_t acked, bool log_all, GErr
         if (!vdt_negotiation_ack(&s->negotiation, &s->dev->info, acked, s->options.drive_cvq,
                                  error))
             return false;
+        /* A position of one kind of ring means nothing to the other. */
+        for (uint32_t i = 0; packed_before != -1 && i < s->ring_count; i++) {
+            if (packed_before != is_packed(s))
+                vdt_shadow_ring_forget(&s->rings[i]);
+        }
         s->features_set = true;
         s->cold = true;
     }
     if (log_all == s->log_all)
         return true;
     s->log_all = log_all;
-    set_log_of_rings(s);
+    set_log_of_rings(s, log_all && s->log.words);
     /* The answer to this message says that everything is logged from now on. */
-    if (!vdt_shadow_update(s, error))
-        return false;
-    if (log_all && s->unmigratable) {
+    bool ok = vdt_shadow_update(s, error);
+    if (ok && log_all && s->unmigratable) {
         g_set_error(error, VDT_ERROR, VDT_ERROR_REFUSED, "dirty logging is refused: %s",
                     s->unmigratable);
-        return false;
+        ok = false;
     }
-    return true;
+    if (!ok && log_all) {
+        s->log_all = false;
+        set_log_of_rings(s, false);
+        vdt_shadow_schedule_update(s);
+    }
+    return ok;
 }
 
 bool
@@ -95,29 +145,26 @@ vdt_shadow_set_log(struct vdt_shadow *s, int fd, uint64_t offset, uint64_t size,
     if (!vdt_dirty_log_init(&fresh, owned, offset, size, vdt_guest_map_end(s->map), error))
         return false;
     /* What was marked in the old bitmap is the frontend's to keep; from here on the new one counts.
-     */
+     * No data thread may see half of each, nor go on without either. */
+    vdt_shadow_detach_all(s);
     s->log = fresh;
-    set_log_of_rings(s);
+    set_log_of_rings(s, s->log_all);
     vdt_dirty_log_clear(&old);
-    return true;
+    return s->mode != VDT_MODE_SHADOW || vdt_shadow_attach_all(s, error);
 }
 
 /* The rings that run, moved to another generation of guest memory whose old regions are all still
  * there, at the same host addresses. */
 static void
-move_rings(struct vdt_shadow *s, struct vdt_guest_map *map)
+move_rings(struct vdt_shadow *s)
 {
     for (uint32_t i = 0; i < s->ring_count; i++) {
-        struct vdt_shadow_ring *ring = &s->rings[i];
-        if (!ring->relay_live)
+        struct ring_change change = {.relay = &s->rings[i].relay};
+        if (!s->rings[i].relay_live)
             continue;
-        if (ring->attached)
-            vdt_worker_detach(vdt_shadow_worker(s, i), &ring->relay);
-        vdt_guest_map_unref(ring->relay.map);
-        ring->relay.map = vdt_guest_map_ref(map);
-        ring->relay.table = s->table;
-        if (ring->attached)
-            ring->attached = vdt_worker_attach(vdt_shadow_worker(s, i), &ring->relay, NULL);
+        change.map = vdt_guest_map_ref(s->map);
+        change_ring(s, i, change_map, &change);
+        vdt_guest_map_unref(change.map);
     }
 }
 
@@ -140,12 +187,50 @@ holds_running_rings(struct vdt_shadow *s, const struct vdt_guest_map *map)
     return true;
 }
 
+static void
+use_map(struct vdt_shadow *s, struct vdt_guest_map *map)
+{
+    vdt_guest_map_ref(map);
+    vdt_guest_map_unref(s->map);
+    s->map = map;
+}
+
+/* Regions come and go beside running rings. The control queue's follower holds one generation: it
+ * is stopped and started between two commands. */
+static bool
+set_memory_in_place(struct vdt_shadow *s, struct vdt_guest_map *map, bool cvq, GError **error)
+{
+    use_map(s, map);
+    if (!vdt_shadow_place_memory(s, error))
+        return false;
+    move_rings(s);
+    if (!cvq)
+        return true;
+    if (!vdt_shadow_start_guest_cvq(s, error))
+        return false;
+    if (s->events.running)
+        s->events.running(s->ctx);
+    return true;
+}
+
+/* The rings themselves move (a whole new table), or what is theirs at the device: stop, exchange,
+ * start. */
+static bool
+set_memory_anew(struct vdt_shadow *s, struct vdt_guest_map *map, GError **error)
+{
+    use_map(s, map);
+    s->cold = true;
+    return vdt_shadow_thaw(s, error);
+}
+
 bool
 vdt_shadow_set_memory(struct vdt_shadow *s, struct vdt_guest_map *map, GError **error)
 {
-    struct vdt_guest_map *old = s->map;
+    VDT_AUTO(guest_map) old = vdt_guest_map_ref(s->map);
     bool running = s->mode == VDT_MODE_SHADOW || s->mode == VDT_MODE_PASSTHROUGH;
-    bool in_place = running && !s->translated && holds_running_rings(s, map);
+    bool in_place = running && vdt_shadow_fits_as_placed(s, map) && holds_running_rings(s, map);
+    bool cvq = s->cvq_running;
+    g_autoptr(GError) back = NULL;
 
     if (s->log.words && vdt_guest_map_end(map) > s->log.pages * VDT_LOG_PAGE) {
         g_set_error(error, VDT_ERROR, VDT_ERROR_INVALID,
@@ -153,32 +238,20 @@ vdt_shadow_set_memory(struct vdt_shadow *s, struct vdt_guest_map *map, GError **
         return false;
     }
     if (!running) {
-        s->map = vdt_guest_map_ref(map);
-        vdt_guest_map_unref(old);
+        use_map(s, map);
+        s->cold = true;
         return true;
     }
-    if (!in_place) {
-        /* The rings themselves move (a whole new table): stop, exchange, start. */
-        if (!vdt_shadow_freeze(s, error))
-            return false;
-        if (s->cvq_running)
-            vdt_shadow_stop_guest_cvq(s);
-        s->cold = true;
-    }
-    s->map = vdt_guest_map_ref(map);
-    bool ok = in_place ? vdt_shadow_place_memory(s, error) : vdt_shadow_thaw(s, error);
-    if (!ok) {
-        vdt_guest_map_unref(s->map);
-        s->map = old;
-        g_autoptr(GError) back = NULL;
-        if (!(in_place ? vdt_shadow_place_memory(s, &back) : vdt_shadow_thaw(s, &back)))
-            vdt_warning("cannot go back to the old memory table either: %s", back->message);
+    if (in_place ? cvq && s->events.quiesce && !s->events.quiesce(s->ctx, error)
+                 : !vdt_shadow_freeze(s, error))
         return false;
-    }
-    if (in_place)
-        move_rings(s, map);
-    vdt_guest_map_unref(old);
-    return true;
+    if (cvq)
+        vdt_shadow_stop_guest_cvq(s);
+    if (in_place ? set_memory_in_place(s, map, cvq, error) : set_memory_anew(s, map, error))
+        return true;
+    if (!(in_place ? set_memory_in_place(s, old, cvq, &back) : set_memory_anew(s, old, &back)))
+        vdt_warning("cannot go back to the old memory table either: %s", back->message);
+    return false;
 }
 
 bool
@@ -255,6 +328,11 @@ vdt_shadow_get_base(struct vdt_shadow *s, uint32_t index, uint32_t *ret_base, GE
     ring->started = false;
     if (ring->active || cvq)
         vdt_shadow_schedule_update(s);
+    if (ring->broken) {
+        /* Set up anew it may work again. */
+        vdt_shadow_end_ring(s, ring);
+        ring->broken = NULL;
+    }
 
     struct vdt_ring_format format = vdt_features_ring_format(
         s->negotiation.acked, ring->num ? ring->num : s->dev->info.ring_max);
@@ -317,10 +395,7 @@ vdt_shadow_set_call(struct vdt_shadow *s, uint32_t index, int fd, GError **error
         return false;
     if (s->cvq_running && (int) index == s->negotiation.guest_cvq && s->events.cvq_call_changed)
         s->events.cvq_call_changed(s->ctx, fd);
-    /* A direct ring's descriptor may be of the other kind now: start it anew. */
-    if (ring->direct)
-        return vdt_shadow_freeze(s, error) && (s->cold = true) && vdt_shadow_thaw(s, error);
-    return true;
+    return !ring->direct || vdt_shadow_point_call(s, index, error);
 }
 
 bool

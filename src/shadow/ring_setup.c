@@ -63,6 +63,26 @@ vdt_shadow_resolve_ring(struct vdt_shadow *s, uint32_t index, GError **error)
     return true;
 }
 
+static uint32_t
+distance(const struct vdt_ring_format *format, struct vdt_ring_pos pos)
+{
+    return format->kind == VDT_RING_SPLIT ? (uint16_t) (pos.avail - pos.used)
+                                          : vdt_packed_distance(pos.used, pos.avail, format->num);
+}
+
+/* In the units of a position: packed counts descriptors, split requests (as of one slot each). */
+static uint32_t
+held_slots(const struct vdt_ring_format *format, const struct vdt_shadow_ring *ring)
+{
+    uint32_t n = 0;
+
+    if (format->kind == VDT_RING_SPLIT)
+        return ring->held->len;
+    for (unsigned i = 0; i < ring->held->len; i++)
+        n += g_array_index(ring->held, struct vdt_held_request, i).slots;
+    return n;
+}
+
 /*
  * Where the guest's ring stands. What we or a state carrier kept counts if it belongs to the base
  * that the frontend set and, for split, to the used index in guest memory: after a guest reset both
@@ -79,7 +99,13 @@ vdt_shadow_settle_position(struct vdt_shadow *s, uint32_t index, GError **error)
 
     if (ring->kept && ring->kept_pos.avail == ring->pos.avail && ring->kept_pos.used == used) {
         ring->pos = ring->kept_pos;
-        return true;
+        if (!ring->exact || held_slots(&format, ring) == distance(&format, ring->pos))
+            return true;
+        g_set_error(error, VDT_ERROR, VDT_ERROR_REFUSED,
+                    "ring %u: the state that came for it lists %u descriptors in flight, its "
+                    "positions say %u; the ring does not start",
+                    index, held_slots(&format, ring), distance(&format, ring->pos));
+        return false;
     }
     vdt_shadow_ring_forget(ring);
     ring->pos.used = used;
@@ -146,11 +172,35 @@ measure(const struct vdt_shadow *s, uint64_t need[VDT_ARENA_PARTS])
         need[i] = need[i] ? need[i] : 4096;
 }
 
+/* Beside all guest memory, also where none of it is mapped yet, so that IOVA = GPA stays possible.
+ */
+static bool
+new_arena(struct vdt_shadow *s, const uint64_t need[VDT_ARENA_PARTS], GError **error)
+{
+    unsigned count = vdt_guest_map_count(s->map);
+    g_autofree bool *mine = g_new0(bool, count + 1);
+
+    for (unsigned i = 0; i < count; i++) {
+        const struct vdt_region *region = vdt_guest_map_region(s->map, i);
+        mine[i] = vdt_iova_space_reserve(s->space, region->gpa, region->size, NULL);
+    }
+    s->arena = vdt_arena_new(need, s->space, NULL);
+    for (unsigned i = 0; i < count; i++) {
+        const struct vdt_region *region = vdt_guest_map_region(s->map, i);
+        if (mine[i])
+            vdt_iova_space_release(s->space, region->gpa, region->size);
+    }
+    /* No room beside it: guest memory is to be translated then. */
+    if (!s->arena)
+        s->arena = vdt_arena_new(need, s->space, error);
+    return s->arena != NULL;
+}
+
 bool
 vdt_shadow_provide_arena(struct vdt_shadow *s, uint32_t cvq_asid, GError **error)
 {
     uint64_t need[VDT_ARENA_PARTS];
-    bool big_enough = s->arena != NULL;
+    bool big_enough = s->arena && !vdt_shadow_meets_arena(s, s->map);
 
     measure(s, need);
     for (unsigned i = 0; big_enough && i < VDT_ARENA_PARTS; i++)
@@ -158,10 +208,9 @@ vdt_shadow_provide_arena(struct vdt_shadow *s, uint32_t cvq_asid, GError **error
                      (i != VDT_ARENA_CVQ || !s->arena->mapped[i] || s->arena->asid[i] == cvq_asid);
     if (!big_enough) {
         if (s->arena)
-            vdt_arena_unmap(s->arena, s->dev, false);
+            vdt_arena_unmap(s->arena, s->dev);
         vdt_arena_free(g_steal_pointer(&s->arena), s->space);
-        s->arena = vdt_arena_new(need, s->space, error);
-        if (!s->arena)
+        if (!new_arena(s, need, error))
             return false;
     }
     for (unsigned i = 0; i < VDT_ARENA_PARTS; i++)
@@ -189,12 +238,11 @@ take_ring(struct vdt_arena *arena, const struct vdt_ring_format *format, bool cv
 
 static bool
 program_ring(struct vdt_device *dev, uint32_t index, uint16_t num, struct vdt_ring_pos pos,
-             bool set_base, const struct vdt_ring_addr *addr, int kick, int call, GError **error)
+             bool set_base, const struct vdt_ring_addr *addr, int kick, GError **error)
 {
     return VDT_DEVICE_CALL(dev, set_num, error, index, num) &&
            (!set_base || VDT_DEVICE_CALL(dev, set_base, error, index, pos)) &&
            VDT_DEVICE_CALL(dev, set_addr, error, index, addr) &&
-           VDT_DEVICE_CALL(dev, set_call, error, index, call) &&
            VDT_DEVICE_CALL(dev, set_kick, error, index, kick);
 }
 
@@ -216,21 +264,32 @@ is_socket(int fd)
     return fd >= 0 && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0;
 }
 
+/* Where a device that works on the guest's own ring signals: the frontend's eventfd, or one of ours
+ * that is passed on where the frontend's is none. */
 bool
-vdt_shadow_start_direct(struct vdt_shadow *s, uint32_t index, bool warm, GError **error)
+vdt_shadow_point_call(struct vdt_shadow *s, uint32_t index, GError **error)
 {
     struct vdt_shadow_ring *ring = &s->rings[index];
     bool relayed = is_socket(ring->call);
 
+    vdt_source_clear(&ring->call_source);
     if (relayed)
         ring->call_source =
             vdt_event_source_new(s->options.context, ring->device_call, relay_call, ring);
+    return VDT_DEVICE_CALL(s->dev, set_call, error, index,
+                           relayed ? ring->device_call : ring->call);
+}
+
+bool
+vdt_shadow_start_direct(struct vdt_shadow *s, uint32_t index, bool warm, GError **error)
+{
+    struct vdt_shadow_ring *ring = &s->rings[index];
     /* From the used index on, the device fetches what it had in flight from the guest's own ring.
      */
     struct vdt_ring_pos pos = {.avail = ring->pos.used, .used = ring->pos.used};
     ring->direct = true;
-    return program_ring(s->dev, index, ring->num, pos, !warm, &ring->gpa, ring->kick,
-                        relayed ? ring->device_call : ring->call, error);
+    return program_ring(s->dev, index, ring->num, pos, !warm, &ring->gpa, ring->kick, error) &&
+           vdt_shadow_point_call(s, index, error);
 }
 
 static void
@@ -274,8 +333,8 @@ vdt_shadow_start_relay(struct vdt_shadow *s, uint32_t index, bool warm, GError *
     ring->relay_live = true;
     ring->direct = false;
     set_worker_side(s, ring);
-    return program_ring(s->dev, index, format.num, pos, !warm, &addr, ring->device_kick,
-                        ring->device_call, error);
+    return program_ring(s->dev, index, format.num, pos, !warm, &addr, ring->device_kick, error) &&
+           VDT_DEVICE_CALL(s->dev, set_call, error, index, ring->device_call);
 }
 
 bool
@@ -297,7 +356,9 @@ vdt_shadow_start_port(struct vdt_shadow *s, struct vdt_cvq_port *port, GError **
     vdt_event_drain(s->cvq_call);
     return program_ring(s->dev, (uint32_t) s->negotiation.device_cvq, num,
                         vdt_ring_pos_initial(port->format.kind), s->dev->info.set_base, &addr,
-                        s->cvq_kick, s->cvq_call, error);
+                        s->cvq_kick, error) &&
+           VDT_DEVICE_CALL(s->dev, set_call, error, (uint32_t) s->negotiation.device_cvq,
+                           s->cvq_call);
 }
 
 void

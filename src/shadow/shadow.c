@@ -64,11 +64,9 @@ on_config_call(void *ctx)
 }
 
 /* A relay broke its ring: tell the frontend and whoever listens, once for each ring. */
-static void
-on_attention(void *ctx)
+void
+vdt_shadow_note_faults(struct vdt_shadow *s)
 {
-    struct vdt_shadow *s = ctx;
-
     for (uint32_t i = 0; i < s->ring_count; i++) {
         struct vdt_shadow_ring *ring = &s->rings[i];
         enum vdt_ring_fault fault = ring->relay_live
@@ -86,6 +84,12 @@ on_attention(void *ctx)
         if (s->events.ring_broken)
             s->events.ring_broken(s->ctx, i, ring->broken);
     }
+}
+
+static void
+on_attention(void *ctx)
+{
+    vdt_shadow_note_faults(ctx);
 }
 
 static bool
@@ -197,7 +201,8 @@ vdt_shadow_ring_wanted(const struct vdt_shadow *s, uint32_t index)
 {
     const struct vdt_shadow_ring *ring = &s->rings[index];
 
-    if ((int) index == s->negotiation.guest_cvq ||
+    /* The second: where the device has a control queue that the guest does not know of. */
+    if ((int) index == s->negotiation.guest_cvq || (int) index == s->negotiation.device_cvq ||
         (s->use_status && !(s->status & VIRTIO_CONFIG_S_DRIVER_OK)))
         return false;
     return s->features_set && ring->started && ring->enabled && ring->addr_set;

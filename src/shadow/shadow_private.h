@@ -43,6 +43,7 @@ struct vdt_shadow_ring {
     /* While it is part of the running device. */
     bool active, attached, direct; /* @direct: the device works on the guest's own ring */
     bool relay_live;
+    bool in_step; /* relay: the device's ring stands where the guest's does */
     struct vdt_relay relay;
     struct vdt_ring_addr gpa;
     struct vdt_ring_mem guest_mem;
@@ -96,11 +97,14 @@ struct vdt_shadow {
 
 /* shadow.c */
 void vdt_shadow_schedule_update(struct vdt_shadow *s);
+void vdt_shadow_note_faults(struct vdt_shadow *s); /* of relays, to be told and remembered */
 
 /* memory_sync.c */
 bool vdt_shadow_place_memory(struct vdt_shadow *s, GError **error); /* identity or translated */
-bool vdt_shadow_sync_memory(struct vdt_shadow *s, GError **error);  /* device maps = guest map */
-void vdt_shadow_forget_memory(struct vdt_shadow *s, struct vdt_device *dev, bool dropped);
+bool vdt_shadow_meets_arena(const struct vdt_shadow *s, const struct vdt_guest_map *map);
+bool vdt_shadow_fits_as_placed(const struct vdt_shadow *s, const struct vdt_guest_map *map);
+bool vdt_shadow_sync_memory(struct vdt_shadow *s, GError **error); /* device maps = guest map */
+void vdt_shadow_forget_memory(struct vdt_shadow *s, struct vdt_device *dev);
 
 /* Is the ring wanted on the device now? */
 bool vdt_shadow_ring_wanted(const struct vdt_shadow *s, uint32_t ring);
@@ -113,9 +117,11 @@ struct vdt_worker *vdt_shadow_worker(struct vdt_shadow *s, uint32_t ring);
 
 /* stop.c */
 bool vdt_shadow_attach_all(struct vdt_shadow *s, GError **error);
+void vdt_shadow_detach_all(struct vdt_shadow *s);
 
 /* ring_setup.c */
 bool vdt_shadow_settle_position(struct vdt_shadow *s, uint32_t ring, GError **error);
+bool vdt_shadow_point_call(struct vdt_shadow *s, uint32_t ring, GError **error);
 bool vdt_shadow_start_direct(struct vdt_shadow *s, uint32_t ring, bool warm, GError **error);
 bool vdt_shadow_start_relay(struct vdt_shadow *s, uint32_t ring, bool warm, GError **error);
 bool vdt_shadow_start_port(struct vdt_shadow *s, struct vdt_cvq_port *port, GError **error);
@@ -127,6 +133,8 @@ void vdt_shadow_end_ring(struct vdt_shadow *s, struct vdt_shadow_ring *ring);
 bool vdt_shadow_start_guest_cvq(struct vdt_shadow *s, GError **error);
 void vdt_shadow_stop_guest_cvq(struct vdt_shadow *s);
 void vdt_shadow_rest(struct vdt_shadow *s); /* frozen or stopped: the device goes back to reset */
+/* Reset, and no mapping of ours is left that the device may have dropped. */
+bool vdt_shadow_reset_device(struct vdt_shadow *s, GError **error);
 
 /* passthrough.c */
 enum vdt_mode vdt_shadow_choose_mode(struct vdt_shadow *s, const char **ret_reason);

@@ -39,12 +39,25 @@ separate_cvq(struct vdt_shadow *s)
     return VDT_DEVICE_CALL(s->dev, set_group_asid, NULL, group, 1) ? 1 : 0;
 }
 
+bool
+vdt_shadow_reset_device(struct vdt_shadow *s, GError **error)
+{
+    if (!VDT_DEVICE_CALL(s->dev, set_status, error, 0))
+        return false;
+    if (!s->dev->info.maps_survive_reset) {
+        vdt_shadow_forget_memory(s, s->dev);
+        if (s->arena)
+            vdt_arena_unmap(s->arena, s->dev);
+    }
+    return true;
+}
+
 static bool
 negotiate_device(struct vdt_shadow *s, GError **error)
 {
     uint8_t status;
 
-    if (!VDT_DEVICE_CALL(s->dev, set_status, error, 0) ||
+    if (!vdt_shadow_reset_device(s, error) ||
         !VDT_DEVICE_CALL(s->dev, set_status, error, STATUS_SETUP) ||
         !VDT_DEVICE_CALL(s->dev, set_features, error, s->negotiation.device) ||
         !VDT_DEVICE_CALL(s->dev, set_status, error, STATUS_SETUP | VIRTIO_CONFIG_S_FEATURES_OK) ||
@@ -70,6 +83,16 @@ enable_rings(struct vdt_shadow *s, GError **error)
     return true;
 }
 
+/* A kick from before the switch may be gone with the data thread that took it. */
+static void
+kick_direct_rings(struct vdt_shadow *s)
+{
+    for (uint32_t i = 0; i < s->ring_count; i++) {
+        if (s->rings[i].active && s->rings[i].direct)
+            vdt_event_signal(s->rings[i].kick);
+    }
+}
+
 /* Requests that an earlier device did not finish, in fetch order, before anything new. */
 static void
 resubmit(struct vdt_shadow *s)
@@ -88,11 +111,13 @@ resubmit(struct vdt_shadow *s)
         }
         if (ring->held->len > 0)
             vdt_relay_kick_device(&ring->relay);
+        ring->in_step = ring->relay.device.pos.avail == ring->relay.guest.pos.avail;
     }
 }
 
-/* A frame of our own, on the still empty transmit ring 1; waited for, bounded, never fatal. */
-static void
+/* A frame of our own, on the still empty transmit ring 1; waited for, bounded. False: the device
+ * still has it, its ring is not to be used. */
+static bool
 send_first_frame(struct vdt_shadow *s)
 {
     struct vdt_shadow_ring *ring = &s->rings[1];
@@ -103,7 +128,7 @@ send_first_frame(struct vdt_shadow *s)
     struct vdt_used used;
 
     if (!s->first_frame || !ring->active || ring->direct)
-        return;
+        return true;
     uint8_t *frame = vdt_arena_take(s->arena, VDT_ARENA_READ, seg.len, 64, &seg.addr);
     memset(frame, 0, header);
     memcpy(frame + header, s->first_frame, s->first_frame_len);
@@ -120,10 +145,8 @@ send_first_frame(struct vdt_shadow *s)
         if (!sent && poll(&pollfd, 1, 10) > 0)
             vdt_event_drain(ring->device_call);
     }
-    if (!sent)
-        vdt_shadow_refuse_migration(s, "the device did not send our own first frame in time; its "
-                                       "transmit ring is out of step");
     g_clear_pointer(&s->first_frame, g_free);
+    return sent;
 }
 
 static bool
@@ -175,8 +198,14 @@ bring_up(struct vdt_shadow *s, enum vdt_mode mode, GError **error)
         return false;
     if (s->events.enabled && !s->events.enabled(s->ctx, error))
         return false;
-    send_first_frame(s);
+    if (!send_first_frame(s)) {
+        vdt_warning("%s did not send our own first frame in time; it is brought up again, without",
+                    s->dev->info.name);
+        vdt_shadow_end_rings(s);
+        return bring_up(s, mode, error);
+    }
     resubmit(s);
+    kick_direct_rings(s);
     return true;
 }
 
@@ -203,7 +232,10 @@ readdress(struct vdt_shadow *s, enum vdt_mode mode, GError **error)
             return false;
     }
     resubmit(s);
-    return VDT_DEVICE_CALL(s->dev, resume, error);
+    if (!VDT_DEVICE_CALL(s->dev, resume, error))
+        return false;
+    kick_direct_rings(s);
+    return true;
 }
 
 static bool
@@ -238,11 +270,12 @@ void
 vdt_shadow_rest(struct vdt_shadow *s)
 {
     stop_guest_cvq(s);
+    vdt_shadow_detach_all(s);
     vdt_shadow_end_rings(s);
     VDT_DEVICE_CALL(s->dev, set_status, NULL, 0);
-    vdt_shadow_forget_memory(s, s->dev, false);
+    vdt_shadow_forget_memory(s, s->dev);
     if (s->arena)
-        vdt_arena_unmap(s->arena, s->dev, false);
+        vdt_arena_unmap(s->arena, s->dev);
     s->mode = VDT_MODE_STOPPED;
     s->mode_reason = "no ring runs";
     s->suspended = false;
@@ -268,12 +301,7 @@ start_cold(struct vdt_shadow *s, GError **error)
         return true;
     }
     vdt_shadow_end_rings(s);
-    VDT_DEVICE_CALL(s->dev, set_status, NULL, 0);
-    if (!s->dev->info.maps_survive_reset) {
-        vdt_shadow_forget_memory(s, s->dev, true);
-        if (s->arena)
-            vdt_arena_unmap(s->arena, s->dev, true);
-    }
+    vdt_shadow_reset_device(s, NULL);
     s->cold = true;
     s->suspended = false;
     return false;
@@ -356,13 +384,14 @@ vdt_shadow_thaw(struct vdt_shadow *s, GError **error)
     s->suspended = false;
     if (was_frozen)
         s->frozen_us = g_get_monotonic_time() - s->frozen_at;
-    if (!vdt_shadow_attach_all(s, error))
-        return false;
-
     if (s->cvq_running && !vdt_shadow_cvq_wanted(s))
         stop_guest_cvq(s);
-    if (!s->cvq_running && vdt_shadow_cvq_wanted(s) && !vdt_shadow_start_guest_cvq(s, error))
+    if (!vdt_shadow_attach_all(s, error) ||
+        (!s->cvq_running && vdt_shadow_cvq_wanted(s) && !vdt_shadow_start_guest_cvq(s, error))) {
+        if (!vdt_shadow_freeze(s, NULL))
+            vdt_shadow_rest(s);
         return false;
+    }
     if (s->events.running)
         s->events.running(s->ctx);
     return true;
@@ -378,6 +407,16 @@ vdt_shadow_exchange(struct vdt_shadow *s, struct vdt_device *dev, struct vdt_dev
                     "%s still runs: it has to be frozen before it is exchanged", s->dev->info.name);
         return false;
     }
+    for (uint32_t i = 0; i < s->ring_count; i++) {
+        if (vdt_shadow_ring_wanted(s, i) &&
+            (i >= dev->info.rings || s->rings[i].num > dev->info.ring_max)) {
+            g_set_error(error, VDT_ERROR, VDT_ERROR_REFUSED,
+                        "%s has %u rings of up to %u, the guest uses ring %u of %u; it does not "
+                        "take the place",
+                        dev->info.name, dev->info.rings, dev->info.ring_max, i, s->rings[i].num);
+            return false;
+        }
+    }
     if (!vdt_negotiation_move(&s->negotiation, dev, s->options.drive_cvq, error))
         return false;
     vdt_shadow_end_rings(s);
@@ -387,9 +426,9 @@ vdt_shadow_exchange(struct vdt_shadow *s, struct vdt_device *dev, struct vdt_dev
         VDT_DEVICE_CALL(s->dev, set_call, NULL, i, -1);
     }
     VDT_DEVICE_CALL(s->dev, set_config_call, NULL, -1);
-    vdt_shadow_forget_memory(s, s->dev, false);
+    vdt_shadow_forget_memory(s, s->dev);
     if (s->arena)
-        vdt_arena_unmap(s->arena, s->dev, false);
+        vdt_arena_unmap(s->arena, s->dev);
     vdt_arena_free(g_steal_pointer(&s->arena), s->space);
     vdt_iova_space_free(s->space);
     s->space = vdt_iova_space_new(dev->info.iova_first, dev->info.iova_last);

@@ -15,15 +15,17 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "virtio/features.h"
 
+/* Rings whose requests are not to be done twice. A receive buffer may be offered again. */
 static bool
-is_transmit(uint32_t ring)
+is_transmit(const struct vdt_shadow *s, uint32_t ring)
 {
-    return ring % 2 == 1;
+    return s->dev->info.device_id != VIRTIO_ID_NET || ring % 2 == 1;
 }
 
-static void
-detach_all(struct vdt_shadow *s)
+void
+vdt_shadow_detach_all(struct vdt_shadow *s)
 {
     for (uint32_t i = 0; i < s->ring_count; i++) {
         if (s->rings[i].attached) {
@@ -66,7 +68,7 @@ transmits_in_flight(const struct vdt_shadow *s)
 
     for (uint32_t i = 0; i < s->ring_count; i++) {
         const struct vdt_shadow_ring *ring = &s->rings[i];
-        if (ring->active && ring->relay_live && !ring->relay.fault && is_transmit(i))
+        if (ring->active && ring->relay_live && !ring->relay.fault && is_transmit(s, i))
             n += ring->relay.inflight.count;
     }
     return n;
@@ -84,7 +86,7 @@ drain_transmits(struct vdt_shadow *s, GError **error)
 
         for (uint32_t i = 0; i < s->ring_count; i++) {
             struct vdt_shadow_ring *ring = &s->rings[i];
-            if (!ring->active || !ring->relay_live || ring->relay.fault || !is_transmit(i))
+            if (!ring->active || !ring->relay_live || ring->relay.fault || !is_transmit(s, i))
                 continue;
             /* Ask for the call first, look second: no completion is slept through. */
             vdt_device_ring_calls_on(&ring->relay.device);
@@ -119,16 +121,11 @@ stop_device(struct vdt_shadow *s, GError **error)
         reap_all(s);
         return true;
     }
-    if (!drain_transmits(s, error) || !VDT_DEVICE_CALL(s->dev, set_status, error, 0))
+    if (!drain_transmits(s, error) || !vdt_shadow_reset_device(s, error))
         return false;
     s->suspended = false;
     s->cold = true;
     reap_all(s);
-    if (!s->dev->info.maps_survive_reset) {
-        vdt_shadow_forget_memory(s, s->dev, true);
-        if (s->arena)
-            vdt_arena_unmap(s->arena, s->dev, true);
-    }
     return true;
 }
 
@@ -163,7 +160,7 @@ vdt_shadow_freeze(struct vdt_shadow *s, GError **error)
     int64_t now = g_get_monotonic_time();
     if (s->events.quiesce && !s->events.quiesce(s->ctx, error))
         return false;
-    detach_all(s);
+    vdt_shadow_detach_all(s);
     if (!stop_device(s, error)) {
         g_autoptr(GError) again = NULL;
         if (!vdt_shadow_attach_all(s, &again))
@@ -181,9 +178,11 @@ vdt_shadow_freeze(struct vdt_shadow *s, GError **error)
             vdt_shadow_read_direct(s, i);
         } else {
             vdt_relay_log_in_flight(&ring->relay);
+            vdt_relay_park(&ring->relay);
             keep_state(ring);
         }
     }
+    vdt_shadow_note_faults(s);
     s->thawed_mode = s->mode;
     s->mode = VDT_MODE_FROZEN;
     s->frozen_at = now;

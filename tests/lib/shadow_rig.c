@@ -49,9 +49,9 @@ rig_options(enum vdt_shadow_policy policy)
 }
 
 static struct vdt_ring_addr
-ring_gpa(unsigned i)
+ring_gpa(const struct rig *rig, unsigned i)
 {
-    uint64_t at = RIG_GPA + RINGS_AT + i * 0x10000u;
+    uint64_t at = RIG_GPA + rig->rings_at + i * 0x10000u;
 
     return (struct vdt_ring_addr){.desc = at, .driver = at + 0x4000, .device = at + 0x8000};
 }
@@ -94,15 +94,28 @@ rig_init(struct rig *rig, const char *spec, const struct vdt_shadow_options *opt
     rig->map = vdt_guest_map_from_table(&region, 1, &error);
     check(rig->map != NULL, &error);
 
-    struct vdt_ring_format format = vdt_features_ring_format(rig->features, RIG_NUM);
+    rig_reboot(rig, RINGS_AT);
     for (unsigned i = 0; i < 2; i++) {
-        struct vdt_ring_addr gpa = ring_gpa(i);
-        struct vdt_ring_mem mem = {host(rig, gpa.desc), host(rig, gpa.driver),
-                                   host(rig, gpa.device)};
-        vdt_device_ring_init(&rig->ring[i], &format, &mem, vdt_ring_pos_initial(format.kind));
         rig->kick[i] = vdt_eventfd(NULL);
         rig->call[i] = vdt_eventfd(NULL);
     }
+}
+
+void
+rig_reboot(struct rig *rig, uint32_t rings_at)
+{
+    struct vdt_ring_format format = vdt_features_ring_format(rig->features, RIG_NUM);
+
+    rig->rings_at = rings_at;
+    memset(rig->mem + rings_at, 0, 0x20000);
+    for (unsigned i = 0; i < 2; i++) {
+        struct vdt_ring_addr gpa = ring_gpa(rig, i);
+        struct vdt_ring_mem mem = {host(rig, gpa.desc), host(rig, gpa.driver),
+                                   host(rig, gpa.device)};
+        vdt_device_ring_clear(&rig->ring[i]);
+        vdt_device_ring_init(&rig->ring[i], &format, &mem, vdt_ring_pos_initial(format.kind));
+    }
+    rig->sent_done = rig->received = rig->next_send;
 }
 
 void
@@ -130,7 +143,7 @@ rig_set_rings(struct rig *rig, const uint32_t base[2])
     GError *error = NULL;
 
     for (unsigned i = 0; i < 2; i++) {
-        struct vdt_ring_addr gpa = ring_gpa(i);
+        struct vdt_ring_addr gpa = ring_gpa(rig, i);
         uint64_t shift = RIG_FRONTEND - RIG_GPA;
 
         check(vdt_shadow_set_num(rig->shadow, i, RIG_NUM, &error), &error);

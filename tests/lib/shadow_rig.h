@@ -31,6 +31,7 @@ struct rig {
     uint64_t features;
     struct vdt_device_ring ring[2]; /* 0 receive, 1 transmit: the driver's side */
     int kick[2], call[2];
+    uint32_t rings_at; /* offset of the rings in guest memory */
     uint32_t next_send, sent_done; /* sequence numbers */
     uint32_t received, duplicated, corrupt;
     uint8_t *seen; /* a byte per sequence number */
@@ -49,6 +50,9 @@ void rig_start(struct rig *rig);
 /* GET_VRING_BASE of both rings; returns the base of each. */
 void rig_stop(struct rig *rig, uint32_t base[2]);
 void rig_set_rings(struct rig *rig, const uint32_t base[2]);
+
+/* The guest starts anew: fresh rings at @rings_at; what was in flight counts as done. */
+void rig_reboot(struct rig *rig, uint32_t rings_at);
 
 /* Put up to @n numbered frames on the transmit ring; as many as fit. Returns how many. */
 unsigned rig_send(struct rig *rig, unsigned n);
