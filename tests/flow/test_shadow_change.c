@@ -291,10 +291,9 @@ Test(shadow_change, logging_that_is_refused_is_not_on)
     VDT_AUTO_FD fd = vdt_memfd("log", 4096, NULL);
     struct rig rig;
 
-    begin(&rig, "ooo,latency=3000", VDT_SHADOW_AUTO, EVENT);
+    begin(&rig, "ooo,hold=8", VDT_SHADOW_AUTO, EVENT);
     cr_assert_eq(vdt_shadow_mode(rig.shadow), VDT_MODE_PASSTHROUGH);
     OK(vdt_shadow_set_log(rig.shadow, dup(fd), 0, 4096, &error));
-    rig_send(&rig, 32);
     g_autoptr(GError) error = NULL;
     cr_assert_not(vdt_shadow_set_features(rig.shadow, rig.features, true, &error));
     cr_expect_not(vdt_shadow_logging(rig.shadow));
