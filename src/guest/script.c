@@ -8,6 +8,7 @@
 
 #define TYPE_RX_BASIC 0u
 #define TYPE_TX_BASIC 16u
+#define DRAIN_US 5000
 
 static const struct {
     const char *name;
@@ -170,8 +171,11 @@ ask_vlans(struct vdt_script *script)
 static void
 ask_pairs(struct vdt_script *script, unsigned pairs)
 {
-    add16(ask(script, VDT_SCRIPT_PAIRS, VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET),
-          pairs);
+    struct vdt_script_pending *p =
+        ask(script, VDT_SCRIPT_PAIRS, VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET);
+
+    p->pairs = (uint16_t) pairs;
+    add16(p, pairs);
 }
 
 static unsigned
@@ -205,7 +209,8 @@ ask_rss(struct vdt_script *script)
     add16(p, below(script, pairs));
     for (unsigned i = 0; i < entries; i++)
         add16(p, below(script, pairs));
-    add16(p, 1 + below(script, pairs));
+    p->pairs = (uint16_t) (1 + below(script, pairs));
+    add16(p, p->pairs);
     add8(p, key_len(script));
     add_random(script, p, key_len(script));
 }
@@ -517,6 +522,19 @@ note_trouble(struct vdt_script *script, const struct vdt_script_pending *p, cons
                                           p->bytes[0], p->bytes[1], what);
 }
 
+/* No more than what is in force, and than any command on its way leaves. */
+static void
+limit_pairs(struct vdt_script *script)
+{
+    script->pairs = script->expected.queue_pairs;
+    for (const GList *l = script->in_flight.head; l; l = l->next) {
+        const struct vdt_script_pending *p = l->data;
+
+        if (p->pairs)
+            script->pairs = MIN(script->pairs, p->pairs);
+    }
+}
+
 static void
 answered(void *ctx, uint64_t cookie, const uint8_t *reply, uint32_t len)
 {
@@ -526,11 +544,13 @@ answered(void *ctx, uint64_t cookie, const uint8_t *reply, uint32_t len)
     if (len < 1 || reply[0] != VIRTIO_NET_OK) {
         script->refused++;
         note_trouble(script, p, len < 1 ? "came back without an answer" : "was refused");
+        limit_pairs(script);
         return;
     }
     script->acked++;
     script->of_kind[p->kind]++;
     expect(script, p);
+    limit_pairs(script);
     if (!reply_right(script, p, reply + 1, len - 1)) {
         script->wrong++;
         note_trouble(script, p, "was answered with something else than what was set");
@@ -546,6 +566,7 @@ vdt_script_init(struct vdt_script *script, struct vdt_driver *driver, uint16_t v
         .driver = driver,
         .rand = g_rand_new_with_seed((guint32) (seed * 2654435761u + 1)),
         .vlans = vlans,
+        .pairs = 1,
     };
     vdt_net_state_init(&script->expected);
     g_queue_init(&script->queue);
@@ -564,6 +585,27 @@ vdt_script_clear(struct vdt_script *script)
     g_clear_pointer(&script->trouble, g_free);
 }
 
+/* A driver sends nothing more on a ring that goes out of use (virtio 1.2, 5.1.6.5.5), and what it
+ * has sent there should be out first. Not every device lets it out, so not for ever. */
+static bool
+rings_idle(struct vdt_script *script, const struct vdt_script_pending *p)
+{
+    int64_t now = g_get_monotonic_time();
+    bool idle = true;
+
+    if (!p->pairs || p->pairs >= script->driver->config.pairs)
+        return true;
+    script->pairs = MIN(script->pairs, p->pairs);
+    for (unsigned i = p->pairs; i < script->driver->config.pairs; i++)
+        idle &= vdt_queue_in_flight(&script->driver->pair[i].tx) == 0;
+    if (!script->give_up)
+        script->give_up = now + DRAIN_US;
+    if (!idle && now < script->give_up)
+        return false;
+    script->give_up = 0;
+    return true;
+}
+
 bool
 vdt_script_step(struct vdt_script *script)
 {
@@ -576,7 +618,8 @@ vdt_script_step(struct vdt_script *script)
             make_up(script, kind);
     }
     p = g_queue_peek_head(&script->queue);
-    if (!p || !vdt_driver_command(script->driver, p->bytes, p->len, p->reply_room, script->sent))
+    if (!p || !rings_idle(script, p) ||
+        !vdt_driver_command(script->driver, p->bytes, p->len, p->reply_room, script->sent))
         return false;
     g_queue_push_tail(&script->in_flight, g_queue_pop_head(&script->queue));
     script->sent++;

@@ -36,17 +36,20 @@ struct vdt_script_pending {
     enum vdt_script_kind kind;
     uint8_t bytes[VDT_DRIVER_COMMAND_MAX];
     uint32_t len, reply_room;
+    uint16_t pairs; /* that carry traffic afterwards; 0: as before */
 };
 
 struct vdt_script {
     struct vdt_driver *driver; /* borrowed */
     GRand *rand;               /* owned */
     struct vdt_net_state expected;
-    GQueue queue;                         /* of struct vdt_script_pending: to be sent, in order */
-    GQueue in_flight;                     /* the same: at the device, in order */
-    unsigned next;                        /* kind whose turn it is */
-    uint16_t vlans;                       /* filters that are to be set in the end: 1 .. @vlans */
-    uint16_t vlan_at;                     /* the last of them that was asked for */
+    GQueue queue;     /* of struct vdt_script_pending: to be sent, in order */
+    GQueue in_flight; /* the same: at the device, in order */
+    unsigned next;    /* kind whose turn it is */
+    uint16_t vlans;   /* filters that are to be set in the end: 1 .. @vlans */
+    uint16_t vlan_at; /* the last of them that was asked for */
+    uint16_t pairs;   /* on which the guest may send: what is in force, and what it asked for */
+    int64_t give_up;  /* when to stop waiting for a transmit ring that is going out of use */
     uint64_t sent, acked, refused, wrong; /* wrong: an answer that contradicts what was set */
     uint64_t of_kind[VDT_SCRIPT_KINDS];   /* acknowledged */
     bool idle;                            /* make up no more commands */

@@ -31,7 +31,7 @@ send_some(struct vdt_traffic *traffic)
     struct vdt_frame_plan plan;
     bool some = false;
 
-    for (unsigned i = 0; i < driver->config.pairs; i++) {
+    for (unsigned i = 0; i < MIN(driver->config.pairs, traffic->script->pairs); i++) {
         /* Half a ring in flight is enough, and leaves receiving its share of the time. */
         for (unsigned n = 0; n < traffic->batch; n++) {
             if (driver->pair[i].tx.ring.in_flight > driver->config.num / 2u)
