@@ -102,7 +102,8 @@ vdt_migrate_land(struct vdt_migrate *migrate, GError **error)
                            error) ||
         !vdt_driver_move(driver, migrate->target->ram, error))
         return false;
-    /* What the source's device had finished came along in the rings; it is not the target's work. */
+    /* What the source's device had finished came along in the rings; it is not the target's work.
+     */
     driver->refill = false;
     vdt_driver_poll(driver);
     driver->refill = true;
