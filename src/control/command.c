@@ -90,7 +90,9 @@ vdt_command_allowed(const struct vdt_command *command, const struct vdt_net_stat
 {
     const struct vdt_command_rule *rule = vdt_command_find(command->class, command->command);
 
-    return rule && features & rule->features && rule->check(command, state, limits, features);
+    return rule && features & rule->features &&
+           command->len + HEADER <= vdt_command_cap(rule->class) &&
+           rule->check(command, state, limits, features);
 }
 
 bool

@@ -508,6 +508,20 @@ Test(command, caps_hold_a_class_and_never_exceed_the_buffer)
     cr_expect_eq(vdt_command_cap(VIRTIO_NET_CTRL_RX), 3);
 }
 
+Test(command, nothing_over_its_cap_is_allowed)
+{
+    static const uint8_t zeros[VDT_COMMAND_MAX];
+    struct vdt_net_state state;
+    struct vdt_command command = {8, 1, zeros, vdt_command_cap(8) - 2};
+
+    /* Statistics are any number of requests of 16 bytes. */
+    vdt_net_state_init(&state);
+    command.len -= command.len % 16;
+    cr_expect(vdt_command_allowed(&command, &state, &limits, ALL_FEATURES));
+    command.len += 16;
+    cr_expect_not(vdt_command_allowed(&command, &state, &limits, ALL_FEATURES));
+}
+
 Test(command, descriptions_bear_any_bytes)
 {
     struct bytes bytes;
