@@ -11,10 +11,14 @@
 #include "base/fd.h"
 
 #define CHUNK 65536u
+/* The frontend asks for the result when it has written or read everything: what is left then is in
+ * the pipe. Longer, and whoever else waits for the control thread would wait for the frontend. */
+#define FINISH_MS 2000
 
 struct vdt_pipe {
     int fd;     /* owned */
     int cancel; /* owned eventfd: free() wakes the thread */
+    int ended;  /* owned eventfd: the thread has nothing more to do */
     bool source;
     size_t max;
     unsigned deadline_ms; /* without progress */
@@ -103,6 +107,7 @@ transfer(gpointer data)
 
     /* The other end learns of the end by our close. */
     pipe->fd = vdt_close(pipe->fd);
+    vdt_event_signal(pipe->ended);
     return GINT_TO_POINTER(ok);
 }
 
@@ -111,16 +116,17 @@ start(int fd, GBytes *bytes, size_t max, unsigned deadline_ms, GError **error)
 {
     VDT_AUTO_FD owned = fd;
     VDT_AUTO_FD cancel = -1;
+    VDT_AUTO_FD ended = -1;
 
     if (!vdt_set_nonblocking(fd, error))
         return NULL;
-    cancel = vdt_eventfd(error);
-    if (cancel < 0)
+    if ((cancel = vdt_eventfd(error)) < 0 || (ended = vdt_eventfd(error)) < 0)
         return NULL;
 
     struct vdt_pipe *pipe = g_new0(struct vdt_pipe, 1);
     pipe->fd = vdt_steal_fd(&owned);
     pipe->cancel = vdt_steal_fd(&cancel);
+    pipe->ended = vdt_steal_fd(&ended);
     pipe->source = bytes != NULL;
     pipe->bytes = bytes ? g_bytes_ref(bytes) : NULL;
     pipe->in = bytes ? NULL : g_byte_array_new();
@@ -152,14 +158,37 @@ vdt_pipe_is_source(const struct vdt_pipe *pipe)
     return pipe->source;
 }
 
+/* True if the thread came to its end by itself. */
+static bool
+ends_in_time(struct vdt_pipe *pipe)
+{
+    struct pollfd pollfd = {pipe->ended, POLLIN, 0};
+    int n;
+
+    do {
+        n = poll(&pollfd, 1, FINISH_MS);
+    } while (n < 0 && errno == EINTR);
+    return n > 0;
+}
+
 bool
 vdt_pipe_finish(struct vdt_pipe *pipe, GError **error)
 {
     if (pipe->thread) {
+        bool late = !ends_in_time(pipe);
+
+        if (late)
+            vdt_event_signal(pipe->cancel);
         g_thread_join(g_steal_pointer(&pipe->thread));
-        if (!pipe->source && !pipe->failed) {
-            pipe->bytes = g_byte_array_free_to_bytes(g_steal_pointer(&pipe->in));
+        if (late && pipe->failed) {
+            g_clear_error(&pipe->failed);
+            g_set_error(&pipe->failed, VDT_ERROR, VDT_ERROR_TIMEOUT,
+                        "the VMM asked whether the device state is whole and did not %s it to its "
+                        "end within %d ms; the transfer was given up",
+                        pipe->source ? "read" : "write", FINISH_MS);
         }
+        if (!pipe->source && !pipe->failed)
+            pipe->bytes = g_byte_array_free_to_bytes(g_steal_pointer(&pipe->in));
     }
     if (pipe->failed) {
         g_propagate_error(error, g_error_copy(pipe->failed));
@@ -185,6 +214,7 @@ vdt_pipe_free(struct vdt_pipe *pipe)
     }
     vdt_close(pipe->fd);
     vdt_close(pipe->cancel);
+    vdt_close(pipe->ended);
     g_clear_pointer(&pipe->bytes, g_bytes_unref);
     g_clear_pointer(&pipe->in, g_byte_array_unref);
     g_clear_error(&pipe->failed);

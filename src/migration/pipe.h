@@ -25,7 +25,7 @@ VDT_DEFINE_AUTO(pipe, vdt_pipe_free)
 
 bool vdt_pipe_is_source(const struct vdt_pipe *pipe);
 
-/* Wait for the end, up to the deadline. False with @error when the transfer was not whole. */
+/* Wait for the end, up to the deadline and at most two seconds. False with @error when the transfer was not whole. */
 bool vdt_pipe_finish(struct vdt_pipe *pipe, GError **error);
 
 /* What came in; NULL before a successful finish() and for a source. Borrowed. */

@@ -81,6 +81,22 @@ Test(pipe, peer_that_does_not_write_is_given_up)
     vdt_close(ends[1]);
 }
 
+/* Bytes that come one by one, each within the deadline, are no way to keep the control thread. */
+Test(pipe, peer_that_asks_for_the_result_and_goes_on_is_given_up)
+{
+    int64_t began = g_get_monotonic_time();
+    g_autoptr(GError) error = NULL;
+    int ends[2];
+
+    cr_assert_eq(pipe2(ends, O_CLOEXEC), 0);
+    VDT_AUTO(pipe) target = vdt_pipe_target(ends[0], 100, 30000, NULL);
+    cr_assert_eq(write(ends[1], "x", 1), 1);
+    cr_assert(!vdt_pipe_finish(target, &error));
+    cr_assert(g_error_matches(error, VDT_ERROR, VDT_ERROR_TIMEOUT));
+    cr_assert_lt(g_get_monotonic_time() - began, 4 * G_USEC_PER_SEC);
+    vdt_close(ends[1]);
+}
+
 Test(pipe, freeing_an_unfinished_transfer_does_not_wait_for_it)
 {
     int64_t began = g_get_monotonic_time();
