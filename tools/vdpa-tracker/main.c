@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The table of verbs, and the way to them. */
+#include <errno.h>
+#include <fcntl.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tools/vdpa-tracker/verb.h"
 
@@ -135,9 +138,37 @@ help(const struct vdt_verb *verb, int argc, char **argv)
     return about->run(about, 2, words);
 }
 
+/* Whoever starts us may have closed these. The next descriptor that is opened would take their
+ * place, and a message or a snapshot would go to a device or a peer. */
+static bool
+fill_standard_fds(void)
+{
+    int fd;
+
+    do {
+        fd = open("/dev/null", O_RDWR); /* stays open: not for us alone */
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd < 0)
+        return false;
+    close(fd);
+    return true;
+}
+
+/* What did not reach standard output is no success. */
+static int
+end_output(int exit_code)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return exit_code;
+    fprintf(stderr, "vdpa-tracker: cannot write to standard output: %s\n", g_strerror(errno));
+    return exit_code == VDT_EXIT_DONE ? VDT_EXIT_FAILED : exit_code;
+}
+
 int
 main(int argc, char **argv)
 {
+    if (!fill_standard_fds())
+        return VDT_EXIT_FAILED;
     setlocale(LC_ALL, "");
     signal(SIGPIPE, SIG_IGN);
     g_set_prgname("vdpa-tracker");
@@ -149,11 +180,11 @@ main(int argc, char **argv)
     }
     if (g_str_equal(argv[1], "--help") || g_str_equal(argv[1], "-h")) {
         print_help();
-        return VDT_EXIT_DONE;
+        return end_output(VDT_EXIT_DONE);
     }
     if (g_str_equal(argv[1], "--version")) {
         puts("vdpa-tracker " VDT_VERSION);
-        return VDT_EXIT_DONE;
+        return end_output(VDT_EXIT_DONE);
     }
     const struct vdt_verb *verb = vdt_verb_find(argv[1]);
     if (!verb) {
@@ -162,5 +193,5 @@ main(int argc, char **argv)
                 argv[1]);
         return VDT_EXIT_USAGE;
     }
-    return verb->run(verb, argc - 1, argv + 1);
+    return end_output(verb->run(verb, argc - 1, argv + 1));
 }
