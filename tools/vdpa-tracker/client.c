@@ -20,9 +20,12 @@ vdt_client_new(const char *name, GError **error)
     if (!connection) {
         bool absent = g_error_matches(reason, G_IO_ERROR, G_IO_ERROR_NOT_FOUND) ||
                       g_error_matches(reason, G_IO_ERROR, G_IO_ERROR_CONNECTION_REFUSED);
-        g_set_error(error, VDT_ERROR, VDT_ERROR_FAILED, "tracker %s %s (%s in %s): %s", name,
-                    absent ? "is not running" : "cannot be reached", "its control socket",
-                    vdt_runtime_dir(), reason->message);
+        g_set_error(error, VDT_ERROR, VDT_ERROR_FAILED,
+                    "tracker %s %s (its control socket in %s): "
+                    "%s%s",
+                    name, absent ? "is not running" : "cannot be reached", vdt_runtime_dir(),
+                    reason->message,
+                    absent ? "" : " (it answers only root and the user that it runs as)");
         return NULL;
     }
     VdtTracker1 *tracker = vdt_tracker1_proxy_new_sync(connection, G_DBUS_PROXY_FLAGS_NONE, NULL,
@@ -37,6 +40,11 @@ void
 vdt_client_strip(GError *error)
 {
     g_dbus_error_strip_remote_error(error);
+    if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CLOSED)) {
+        g_free(error->message);
+        error->message = g_strdup("the tracker ended before it answered; what it had begun is not "
+                                  "known to be done");
+    }
 }
 
 JsonNode *
