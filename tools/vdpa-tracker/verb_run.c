@@ -104,6 +104,10 @@ to_options(const struct words *w, struct vdt_daemon_options *options, GError **e
                             "--socket-path and --fd exclude each other");
         return false;
     }
+    if (w->fd < -1) {
+        g_set_error(error, VDT_ERROR, VDT_ERROR_USAGE, "--fd %d is no descriptor", w->fd);
+        return false;
+    }
     int shadow = choose("--shadow", w->shadow, shadows, error);
     int width = shadow < 0 ? -1 : choose("--dirty-width", w->dirty_width, widths, error);
     int level = width < 0 ? -1 : choose("--log-level", w->log_level, levels, error);
