@@ -114,7 +114,13 @@ vm_connect(struct vm *vm, const char *name)
     g_autofree char *path = g_strdup_printf("%s/%s.sock", vm_runtime_dir(), name);
     GError *error = NULL;
 
-    vm->frontend = vdt_frontend_connect(path, TIMEOUT_MS, &error);
+    /* The socket is there a moment before somebody listens at it. */
+    for (unsigned i = 0; i < 100 && !vm->frontend; i++) {
+        g_clear_error(&error);
+        if (i > 0)
+            g_usleep(10000);
+        vm->frontend = vdt_frontend_connect(path, TIMEOUT_MS, &error);
+    }
     check(vm->frontend != NULL, error);
     check(vdt_frontend_negotiate(vm->frontend, PROTOCOL, &error), error);
     check(vdt_frontend_get_features(vm->frontend, &vm->device_features, &error), error);
