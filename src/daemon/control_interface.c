@@ -18,6 +18,10 @@
 #include "snapshot/collect.h"
 #include "tracker1.h"
 
+#define INTERFACE "io.github.vdpa_tracker.Tracker1"
+#define BACKLOG "vdt-backlog"
+#define UNREAD_MAX 256u /* commands that a client may be behind */
+
 struct vdt_control_interface {
     struct vdt_nic *nic; /* borrowed */
     char *path;          /* owned: the socket */
@@ -126,6 +130,49 @@ on_swap(VdtTracker1 *skeleton, GDBusMethodInvocation *call, const char *device,
     return TRUE;
 }
 
+/* What one client was told and has not read, kept with its connection. */
+struct backlog {
+    unsigned told; /* since the flush that runs, or the last one */
+    bool flushing;
+    unsigned lost;
+};
+
+static void
+on_flushed(GObject *connection, GAsyncResult *result, gpointer unused)
+{
+    struct backlog *backlog = g_object_get_data(connection, BACKLOG);
+
+    backlog->flushing = false;
+    backlog->told = 0;
+    if (!g_dbus_connection_flush_finish(G_DBUS_CONNECTION(connection), result, NULL))
+        return;
+    if (backlog->lost > 0)
+        vdt_warning("control interface: a client did not read for a while and was not told of %u "
+                    "control commands",
+                    backlog->lost);
+    backlog->lost = 0;
+}
+
+/* GDBus queues without bound, and the guest decides how many commands there are: a client that
+ * stopped reading (a trace in a pager) misses some. */
+static void
+tell(GDBusConnection *connection, GVariant *command)
+{
+    struct backlog *backlog = g_object_get_data(G_OBJECT(connection), BACKLOG);
+
+    if (backlog->told >= UNREAD_MAX) {
+        backlog->lost++;
+        return;
+    }
+    backlog->told++;
+    g_dbus_connection_emit_signal(connection, NULL, VDT_DBUS_PATH, INTERFACE, "Command", command,
+                                  NULL);
+    if (!backlog->flushing) {
+        backlog->flushing = true;
+        g_dbus_connection_flush(connection, NULL, on_flushed, NULL);
+    }
+}
+
 static void
 on_command(void *ctx, const struct vdt_cvq_event *event)
 {
@@ -136,9 +183,11 @@ on_command(void *ctx, const struct vdt_cvq_event *event)
     g_autofree char *text = vdt_command_describe(&event->command);
     GVariant *data =
         g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, event->command.data, event->command.len, 1);
-    vdt_tracker1_emit_command(self->skeleton, g_get_real_time(), event->command.class,
-                              event->command.command, text, data, event->ack, event->forwarded,
-                              event->us);
+    g_autoptr(GVariant) command = g_variant_ref_sink(
+        g_variant_new("(xyys@ayybx)", g_get_real_time(), event->command.class,
+                      event->command.command, text, data, event->ack, event->forwarded, event->us));
+    for (guint i = 0; i < self->connections->len; i++)
+        tell(g_ptr_array_index(self->connections, i), command);
 }
 
 static void
@@ -158,11 +207,15 @@ on_connection(GDBusServer *server, GDBusConnection *connection, struct vdt_contr
 {
     g_autoptr(GError) error = NULL;
 
+    /* Gone already, and its "closed" with it. */
+    if (g_dbus_connection_is_closed(connection))
+        return FALSE;
     if (!g_dbus_interface_skeleton_export(G_DBUS_INTERFACE_SKELETON(self->skeleton), connection,
                                           VDT_DBUS_PATH, &error)) {
         vdt_warning("control interface: %s", error->message);
         return FALSE;
     }
+    g_object_set_data_full(G_OBJECT(connection), BACKLOG, g_new0(struct backlog, 1), g_free);
     g_ptr_array_add(self->connections, g_object_ref(connection));
     g_signal_connect(connection, "closed", G_CALLBACK(on_closed), self);
     return TRUE;
@@ -189,9 +242,16 @@ clear_path(const char *path, const char *name, GError **error)
 {
     VDT_AUTO_FD probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    struct stat st;
 
     if (g_strlcpy(addr.sun_path, path, sizeof(addr.sun_path)) >= sizeof(addr.sun_path)) {
         g_set_error(error, VDT_ERROR, VDT_ERROR_USAGE, "socket path %s is too long", path);
+        return false;
+    }
+    if (lstat(path, &st) < 0)
+        return true;
+    if (!S_ISSOCK(st.st_mode)) {
+        g_set_error(error, VDT_ERROR, VDT_ERROR_USAGE, "%s is there and is no socket", path);
         return false;
     }
     if (connect(probe, (struct sockaddr *) &addr, sizeof(addr)) == 0 || errno == EAGAIN) {
