@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "config.h"
 #include "daemon/control_interface.h"
+#include "daemon/last_call.h"
 #include "daemon/listener.h"
 #include "daemon/runtime.h"
 
@@ -21,11 +22,15 @@
 #include <systemd/sd-daemon.h>
 #endif
 
+/* systemd and people expect SIGTERM to be heeded within two seconds. */
+#define PATIENCE_MS 1500
+
 struct daemon {
     GMainLoop *loop;
     struct vdt_nic *nic;
     struct vdt_listener *listener;
     struct vdt_control_interface *control;
+    struct vdt_last_call *last_call;
 };
 
 static void
@@ -95,6 +100,9 @@ set_up(struct daemon *daemon, const struct vdt_daemon_options *options, GError *
     daemon->control = vdt_control_interface_new(daemon->nic, options->name, error);
     if (!daemon->control)
         return false;
+    g_autofree char *control = vdt_runtime_path(options->name, ".ctl");
+    const char *paths[] = {control, options->fd >= 0 ? NULL : path, NULL};
+    daemon->last_call = vdt_last_call_new(PATIENCE_MS, paths);
     daemon->listener = options->fd >= 0
                            ? vdt_listener_from_fd(options->fd, NULL, on_connected, daemon, error)
                            : vdt_listener_new(path, NULL, on_connected, daemon, error);
@@ -107,6 +115,7 @@ take_down(struct daemon *daemon)
     g_clear_pointer(&daemon->control, vdt_control_interface_free);
     g_clear_pointer(&daemon->listener, vdt_listener_free);
     g_clear_pointer(&daemon->nic, vdt_nic_free);
+    g_clear_pointer(&daemon->last_call, vdt_last_call_free);
     g_clear_pointer(&daemon->loop, g_main_loop_unref);
 }
 
@@ -170,6 +179,7 @@ vdt_daemon_run(const struct vdt_daemon_options *options, GError **error)
     daemon.loop = g_main_loop_new(NULL, FALSE);
     guint term = g_unix_signal_add(SIGTERM, on_signal, &daemon);
     guint interrupt = g_unix_signal_add(SIGINT, on_signal, &daemon);
+    guint hangup = g_unix_signal_add(SIGHUP, on_signal, &daemon);
     bool ok = set_up(&daemon, options, error);
 
     if (ok) {
@@ -183,6 +193,7 @@ vdt_daemon_run(const struct vdt_daemon_options *options, GError **error)
     take_down(&daemon);
     g_source_remove(term);
     g_source_remove(interrupt);
+    g_source_remove(hangup);
     vdt_close(parent);
     return ok;
 }

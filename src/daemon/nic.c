@@ -8,6 +8,9 @@
 #include "daemon/nic_private.h"
 #include "virtio/net_ctrl.h"
 
+/* Bound of a wait for the device when the tracker ends. */
+#define LAST_MS 200u
+
 /* Phases follow what the frontend does; a jump that the table does not know is our own bug in
  * wiring, never the guest's to cause harm with: say so and go on. */
 void
@@ -73,6 +76,10 @@ vdt_nic_free(struct vdt_nic *nic)
 {
     if (!nic)
         return;
+    /* Whoever had use for the state at this stop goes with us. */
+    nic->deadline_ms = MIN(nic->deadline_ms, LAST_MS);
+    if (nic->shadow)
+        vdt_shadow_hurry(nic->shadow, LAST_MS);
     g_clear_pointer(&nic->session, vdt_session_free);
     /* The shadow's end may still raise events: the control path outlives it. */
     vdt_shadow_free(nic->shadow);
@@ -152,6 +159,13 @@ vdt_nic_swap(struct vdt_nic *nic, const char *spec, struct vdt_swap_report *repo
                     nic->model.unmigratable);
         return false;
     }
+    if (nic->phase == VDT_PHASE_LOGGING) {
+        g_set_error(error, VDT_ERROR, VDT_ERROR_BUSY,
+                    "%s: the VMM is migrating this guest (its dirty log is on); swap once that is "
+                    "over. Nothing was changed",
+                    nic->name);
+        return false;
+    }
     memset(&nic->replayed, 0, sizeof(nic->replayed));
     bool runs = nic->phase == VDT_PHASE_RUNNING || nic->phase == VDT_PHASE_LOGGING;
     if (!vdt_nic_guest_announces(nic) && runs) {
@@ -166,6 +180,8 @@ vdt_nic_swap(struct vdt_nic *nic, const char *spec, struct vdt_swap_report *repo
         return false;
     }
     nic->swaps++;
+    /* It may be the first device that this guest runs on. */
+    vdt_nic_state_running(nic);
     vdt_info("%s: swapped from %s to %s in %" G_GINT64_FORMAT " us", nic->name, report->from,
              report->to, report->frozen_us);
     vdt_nic_config_refresh(nic);

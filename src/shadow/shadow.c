@@ -188,6 +188,12 @@ vdt_shadow_free(struct vdt_shadow *s)
     g_free(s);
 }
 
+void
+vdt_shadow_hurry(struct vdt_shadow *s, unsigned drain_ms)
+{
+    s->options.drain_ms = MIN(s->options.drain_ms, drain_ms);
+}
+
 struct vdt_worker *
 vdt_shadow_worker(struct vdt_shadow *s, uint32_t ring)
 {

@@ -89,6 +89,8 @@ struct vdt_shadow *vdt_shadow_new(struct vdt_device *dev, const struct vdt_shado
                                   const struct vdt_shadow_events *events, void *ctx,
                                   GError **error);
 void vdt_shadow_free(struct vdt_shadow *shadow); /* accepts NULL; the device is closed */
+/* Waits for the device are no longer than @drain_ms from now on. */
+void vdt_shadow_hurry(struct vdt_shadow *shadow, unsigned drain_ms);
 
 struct vdt_device *vdt_shadow_device(struct vdt_shadow *shadow);
 const struct vdt_negotiation *vdt_shadow_negotiation(const struct vdt_shadow *shadow);
