@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <glib-unix.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -88,7 +89,7 @@ socket_address(const char *path, struct sockaddr_un *addr, GError **error)
     if (strlen(path) >= sizeof(addr->sun_path)) {
         g_set_error(error, VDT_ERROR, VDT_ERROR_USAGE,
                     "socket path %s is too long: %zu bytes are the most", path,
-                    sizeof(addr->sun_path) - 1);
+                    sizeof(addr->sun_path) - 2);
         return false;
     }
     memcpy(addr->sun_path, path, strlen(path));
@@ -123,14 +124,17 @@ vdt_listener_new(const char *path, GMainContext *context, vdt_listener_connected
                  void *ctx, GError **error)
 {
     VDT_AUTO_FD fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    struct sockaddr_un addr;
+    /* Whoever sees the socket can connect: it gets its name once it listens. */
+    g_autofree char *unnamed = g_strconcat(path, "~", NULL);
+    struct sockaddr_un addr, early;
 
-    if (!socket_address(path, &addr, error) || !clear_path(path, &addr, error))
+    if (!socket_address(path, &addr, error) || !clear_path(path, &addr, error) ||
+        !socket_address(unnamed, &early, error) || !clear_path(unnamed, &early, error))
         return NULL;
     mode_t before = umask(0117);
-    int rc = fd < 0 ? -1 : bind(fd, (struct sockaddr *) &addr, sizeof(addr));
+    int rc = fd < 0 ? -1 : bind(fd, (struct sockaddr *) &early, sizeof(early));
     umask(before);
-    if (rc < 0 || listen(fd, BACKLOG) < 0) {
+    if (rc < 0 || listen(fd, BACKLOG) < 0 || rename(unnamed, path) < 0) {
         g_set_error(error, VDT_ERROR, VDT_ERROR_FAILED, "listening at %s: %s", path,
                     g_strerror(errno));
         return NULL;
