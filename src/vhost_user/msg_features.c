@@ -78,7 +78,8 @@ enable_all(struct vdt_session *session, GError **error)
         struct vdt_session_ring *ring = &session->rings[i];
 
         if (ring->started && !ring->enabled &&
-            !session->ops->set_enable(session->ctx, i, true, error))
+            (!vdt_session_check_place(session, i, error) ||
+             !session->ops->set_enable(session->ctx, i, true, error)))
             return false;
         ring->enabled = true;
     }

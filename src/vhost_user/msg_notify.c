@@ -67,6 +67,10 @@ vdt_session_start_held(struct vdt_session *session, GError **error)
         if (!ring->kick_held)
             continue;
         ring->kick_held = false;
+        if (!vdt_session_check_place(session, i, error)) {
+            vdt_session_unhold_kick(ring);
+            return false;
+        }
         if (!start(session, i, vdt_steal_fd(&ring->held_kick), error))
             return false;
     }
@@ -86,7 +90,7 @@ vdt_msg_set_kick(struct vdt_session *session, struct vdt_message *message, GErro
                     "ring %u was kicked off before its size and addresses were known", index);
         return false;
     }
-    if (!ring->started && !vdt_session_check_overlap(session, index, error))
+    if (!(ring->started && ring->enabled) && !vdt_session_check_place(session, index, error))
         return false;
     if (!ring->started && vdt_session_lacks_log(session)) {
         vdt_session_unhold_kick(ring);

@@ -100,14 +100,6 @@ check_apart(struct vdt_session *session, uint32_t index, uint32_t num,
     return true;
 }
 
-bool
-vdt_session_check_overlap(struct vdt_session *session, uint32_t index, GError **error)
-{
-    const struct vdt_session_ring *ring = &session->rings[index];
-
-    return check_apart(session, index, ring->num, &ring->addr, error);
-}
-
 static bool
 check_addr(struct vdt_session *session, const struct vdt_session_ring *ring,
            const struct vdt_vring_addr *addr, GError **error)
@@ -151,6 +143,20 @@ check_addr(struct vdt_session *session, const struct vdt_session_ring *ring,
         return false;
     }
     return check_apart(session, addr->ring, ring->num, addr, error);
+}
+
+bool
+vdt_session_check_place(struct vdt_session *session, uint32_t index, GError **error)
+{
+    const struct vdt_session_ring *ring = &session->rings[index];
+
+    if (!vdt_ring_num_valid(format_of(session, 1).kind, ring->num)) {
+        g_set_error(error, VDT_ERROR, VDT_ERROR_INVALID,
+                    "ring %u cannot have %u entries with the features that are in force", index,
+                    ring->num);
+        return false;
+    }
+    return check_addr(session, ring, &ring->addr, error);
 }
 
 bool
@@ -241,8 +247,7 @@ vdt_msg_set_enable(struct vdt_session *session, struct vdt_message *message, GEr
                     "ring %u can be enabled (1) or not (0), not %u", index, value);
         return false;
     }
-    if (value && !ring->enabled && ring->started &&
-        !vdt_session_check_overlap(session, index, error))
+    if (value && !ring->enabled && ring->started && !vdt_session_check_place(session, index, error))
         return false;
     if (!session->ops->set_enable(session->ctx, index, value, error))
         return false;

@@ -73,8 +73,9 @@ bool vdt_session_start_held(struct vdt_session *session, GError **error);
 /* The log's bits reach from address 0 to @end. */
 bool vdt_session_log_covers(uint64_t log_size, uint64_t end);
 
-/* Would @ring's areas lie on those of a ring that runs? */
-bool vdt_session_check_overlap(struct vdt_session *session, uint32_t index, GError **error);
+/* Could ring @index, whose addresses are known, run now? Since they were checked its size, the
+ * features, guest memory and the other rings may have changed. */
+bool vdt_session_check_place(struct vdt_session *session, uint32_t index, GError **error);
 
 enum vdt_fd_use { VDT_FD_READ = 1, VDT_FD_WRITE = 2, VDT_FD_FILE = 4 };
 /* A pipe, socket or anonymous inode (or regular file, with VDT_FD_FILE) that allows @use, and not
