@@ -3,7 +3,7 @@
 
 /* How long the device works on with the processor standing still, its last pages copied: what it
  * writes then, only the log can tell, also where both write the same page (a packed ring). */
-#define QUIET_US 3000
+#define QUIET_US 4000
 
 struct copy {
     struct vdt_migrate *migrate;
@@ -76,6 +76,9 @@ vdt_migrate_stop(struct vdt_migrate *migrate, GError **error)
     int64_t start;
 
     vdt_traffic_pause(migrate->traffic);
+    vdt_migrate_round(migrate);
+    /* Some last work for the device, copied before it is done. */
+    vdt_traffic_step(migrate->traffic);
     vdt_migrate_round(migrate);
     g_usleep(QUIET_US);
     migrate->stopped_at = g_get_monotonic_time();

@@ -79,7 +79,7 @@ device_spec(const struct demo *demo, bool source)
     return g_strdup_printf("sim:pairs=%u,seed=%lu%s%s%s%s", options->pairs,
                            (unsigned long) (uint32_t) options->seed,
                            options->out_of_order ? ",ooo" : "",
-                           source ? ",latency=100,hold=12" : ",mac=52:54:00:74:67:74",
+                           source ? ",latency=500,hold=12" : ",mac=52:54:00:74:67:74",
                            more && *more ? "," : "", more ? more : "");
 }
 
