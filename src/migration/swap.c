@@ -59,7 +59,15 @@ step(struct swap *swap, enum vdt_phase to)
     g_assert(legal);
 }
 
-/* Open and compare; the guest runs meanwhile. */
+/* Nothing of the guest's stays mapped in a device that it does not use. */
+static void
+dismiss(struct swap *swap, struct vdt_device *dev)
+{
+    vdt_shadow_discard(swap->shadow, dev);
+    vdt_device_close(dev);
+}
+
+/* Open, compare, negotiate and map; the guest runs meanwhile. */
 static struct vdt_device *
 open_target(struct swap *swap, const char *spec, GError **error)
 {
@@ -69,7 +77,7 @@ open_target(struct swap *swap, const char *spec, GError **error)
         return NULL;
     step(swap, VDT_PHASE_CHECKING);
     VDT_AUTO(snapshot) now = swap->hooks->collect(swap->hooks->ctx);
-    if (!vdt_admit(now, target, error))
+    if (!vdt_admit(now, target, error) || !vdt_shadow_prepare(swap->shadow, target, error))
         return NULL;
     swap->report->to = g_strdup(target->info.name);
     return g_steal_pointer(&target);
@@ -89,11 +97,13 @@ go_back(struct swap *swap, struct vdt_device *old, GError **error)
                        "the first device could not be put back either (%s), the guest's NIC "
                        "stands still: ",
                        lost->message);
-        vdt_device_close(old);
+        dismiss(swap, old);
         return;
     }
-    vdt_device_close(failed);
-    if (!vdt_shadow_thaw(swap->shadow, &lost)) {
+    bool thawed = vdt_shadow_thaw(swap->shadow, &lost);
+    if (failed)
+        dismiss(swap, failed);
+    if (!thawed) {
         g_prefix_error(error,
                        "the first device does not go on either (%s), the guest's NIC stands "
                        "still: ",
@@ -103,13 +113,15 @@ go_back(struct swap *swap, struct vdt_device *old, GError **error)
     g_prefix_error(error, "the guest goes on with %s: ", swap->report->from);
 }
 
-/* From freeze to thaw: the time in which the guest's NIC stands still. */
+/* From freeze to thaw: the time in which the guest's NIC stands still. @ret_left: the device to be
+ * dismissed, NULL where that is done. */
 static bool
-switch_over(struct swap *swap, struct vdt_device *target, GError **error)
+switch_over(struct swap *swap, struct vdt_device *next, struct vdt_device **ret_left,
+            GError **error)
 {
-    VDT_AUTO(device) next = target;
     struct vdt_device *old = NULL;
 
+    *ret_left = next;
     step(swap, VDT_PHASE_FREEZING);
     if (!vdt_shadow_freeze(swap->shadow, error)) {
         go_back(swap, NULL, error);
@@ -125,14 +137,14 @@ switch_over(struct swap *swap, struct vdt_device *target, GError **error)
         go_back(swap, NULL, error);
         return false;
     }
-    g_steal_pointer(&next);
+    *ret_left = NULL;
     step(swap, VDT_PHASE_THAWING);
     if (!vdt_shadow_thaw(swap->shadow, error)) {
         go_back(swap, old, error);
         return false;
     }
     swap->report->resubmitted = vdt_snapshot_requests(frozen);
-    vdt_device_close(old);
+    *ret_left = old;
     return true;
 }
 
@@ -157,9 +169,11 @@ vdt_swap(struct vdt_shadow *shadow, const char *spec, enum vdt_phase *phase,
 
     int64_t froze = g_get_monotonic_time();
     report->window_start_us = g_get_real_time();
-    bool ok = switch_over(&swap, target, error);
+    bool ok = switch_over(&swap, target, &target, error);
     report->frozen_us = g_get_monotonic_time() - froze;
     report->window_end_us = g_get_real_time();
+    if (target)
+        dismiss(&swap, target);
     report->commands = hooks->replayed(hooks->ctx);
     step(&swap, swap.rest);
     return ok;

@@ -2,8 +2,8 @@
 /*
  * Swap: a running guest's NIC moves to another device of this host.
  *
- * Everything that can fail early does so before the guest notices: the other device is opened and
- * compared first. Then: freeze, snapshot, exchange, thaw (which replays and reads back). Whatever
+ * Everything that can fail early does so before the guest notices: the other device is opened,
+ * compared, negotiated with, and guest memory is mapped into it, first. Then: freeze, snapshot, exchange, thaw (which replays and reads back). Whatever
  * fails from there on: exchange back, thaw the first device, and the guest goes on where it was.
  *
  * Thread: control, blocks.
@@ -18,7 +18,7 @@
 
 struct vdt_swap_report {
     char *from, *to;                        /* owned, device names */
-    int64_t opened_us;                      /* to open and check the other device, guest running */
+    int64_t opened_us;                      /* to open, check and map the other device, guest running */
     int64_t window_start_us, window_end_us; /* realtime: the guest's NIC stood still */
     int64_t frozen_us;                      /* length of that */
     unsigned commands;                      /* replayed */

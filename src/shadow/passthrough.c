@@ -68,7 +68,8 @@ vdt_shadow_choose_mode(struct vdt_shadow *s, const char **ret_reason)
     } rules[] = {
         {s->options.policy == VDT_SHADOW_ALWAYS, "asked for (--shadow always)"},
         {s->log_all, "dirty logging is on"},
-        {s->translated, "guest memory does not fit the device's address range at IOVA = GPA"},
+        {s->place->translated,
+         "guest memory does not fit the device's address range at IOVA = GPA"},
         {!info->suspend || !info->ring_state,
          "the device cannot be suspended or does not tell its ring state"},
         {!info->set_base || !info->enable_after_driver_ok,

@@ -190,9 +190,11 @@ holds_running_rings(struct vdt_shadow *s, const struct vdt_guest_map *map)
 static void
 use_map(struct vdt_shadow *s, struct vdt_guest_map *map)
 {
-    vdt_guest_map_ref(map);
-    vdt_guest_map_unref(s->map);
-    s->map = map;
+    struct vdt_guest_map *old = s->map;
+
+    s->map = vdt_guest_map_ref(map);
+    vdt_shadow_spare_follows(s);
+    vdt_guest_map_unref(old);
 }
 
 /* Regions come and go beside running rings. The control queue's follower holds one generation: it
@@ -201,7 +203,7 @@ static bool
 set_memory_in_place(struct vdt_shadow *s, struct vdt_guest_map *map, bool cvq, GError **error)
 {
     use_map(s, map);
-    if (!vdt_shadow_place_memory(s, error))
+    if (!vdt_placement_sync(s->place, map, error))
         return false;
     move_rings(s);
     if (!cvq)
@@ -228,7 +230,8 @@ vdt_shadow_set_memory(struct vdt_shadow *s, struct vdt_guest_map *map, GError **
 {
     VDT_AUTO(guest_map) old = vdt_guest_map_ref(s->map);
     bool running = s->mode == VDT_MODE_SHADOW || s->mode == VDT_MODE_PASSTHROUGH;
-    bool in_place = running && vdt_shadow_fits_as_placed(s, map) && holds_running_rings(s, map);
+    bool in_place =
+        running && vdt_placement_fits_as_placed(s->place, map) && holds_running_rings(s, map);
     bool cvq = s->cvq_running;
     g_autoptr(GError) back = NULL;
 

@@ -148,13 +148,13 @@ vdt_shadow_settle_position(struct vdt_shadow *s, uint32_t index, GError **error)
     return true;
 }
 
-/* Memory of ours that the rings need, by part. */
-static void
-measure(const struct vdt_shadow *s, uint64_t need[VDT_ARENA_PARTS])
+void
+vdt_shadow_measure(const struct vdt_shadow *s, const struct vdt_negotiation *n,
+                   uint64_t need[VDT_ARENA_PARTS])
 {
     memset(need, 0, VDT_ARENA_PARTS * sizeof(need[0]));
     for (uint32_t i = 0; i < s->ring_count; i++) {
-        struct vdt_ring_format format = format_of(s, s->rings[i].num);
+        struct vdt_ring_format format = vdt_features_ring_format(n->device, s->rings[i].num);
         bool split = format.kind == VDT_RING_SPLIT;
 
         if (!vdt_shadow_ring_wanted(s, i))
@@ -166,56 +166,10 @@ measure(const struct vdt_shadow *s, uint64_t need[VDT_ARENA_PARTS])
             need[VDT_ARENA_READ] += vdt_inflight_table_size(format.num) + 64;
     }
     need[VDT_ARENA_READ] += 4096; /* the first frame */
-    if (s->negotiation.device_cvq >= 0)
+    if (n->device_cvq >= 0)
         need[VDT_ARENA_CVQ] = 4 * 4096 + 2 * VDT_CVQ_BUFFER_SIZE;
     for (unsigned i = 0; i < VDT_ARENA_PARTS; i++)
         need[i] = need[i] ? need[i] : 4096;
-}
-
-/* Beside all guest memory, also where none of it is mapped yet, so that IOVA = GPA stays possible.
- */
-static bool
-new_arena(struct vdt_shadow *s, const uint64_t need[VDT_ARENA_PARTS], GError **error)
-{
-    unsigned count = vdt_guest_map_count(s->map);
-    g_autofree bool *mine = g_new0(bool, count + 1);
-
-    for (unsigned i = 0; i < count; i++) {
-        const struct vdt_region *region = vdt_guest_map_region(s->map, i);
-        mine[i] = vdt_iova_space_reserve(s->space, region->gpa, region->size, NULL);
-    }
-    s->arena = vdt_arena_new(need, s->space, NULL);
-    for (unsigned i = 0; i < count; i++) {
-        const struct vdt_region *region = vdt_guest_map_region(s->map, i);
-        if (mine[i])
-            vdt_iova_space_release(s->space, region->gpa, region->size);
-    }
-    /* No room beside it: guest memory is to be translated then. */
-    if (!s->arena)
-        s->arena = vdt_arena_new(need, s->space, error);
-    return s->arena != NULL;
-}
-
-bool
-vdt_shadow_provide_arena(struct vdt_shadow *s, uint32_t cvq_asid, GError **error)
-{
-    uint64_t need[VDT_ARENA_PARTS];
-    bool big_enough = s->arena && !vdt_shadow_meets_arena(s, s->map);
-
-    measure(s, need);
-    for (unsigned i = 0; big_enough && i < VDT_ARENA_PARTS; i++)
-        big_enough = s->arena->length[i] >= need[i] &&
-                     (i != VDT_ARENA_CVQ || !s->arena->mapped[i] || s->arena->asid[i] == cvq_asid);
-    if (!big_enough) {
-        if (s->arena)
-            vdt_arena_unmap(s->arena, s->dev);
-        vdt_arena_free(g_steal_pointer(&s->arena), s->space);
-        if (!new_arena(s, need, error))
-            return false;
-    }
-    for (unsigned i = 0; i < VDT_ARENA_PARTS; i++)
-        vdt_arena_rewind(s->arena, i);
-    return vdt_shadow_place_memory(s, error) && vdt_arena_map(s->arena, s->dev, cvq_asid, error);
 }
 
 static void
@@ -300,7 +254,7 @@ set_worker_side(struct vdt_shadow *s, struct vdt_shadow_ring *ring)
     ring->relay.device_kick = ring->device_kick;
     ring->relay.device_call = ring->device_call;
     ring->relay.attention = s->attention;
-    ring->relay.table = s->table;
+    ring->relay.table = s->place->table;
     ring->relay.log = s->log_all && s->log.words ? &s->log : NULL;
     ring->relay.dirty_used_width = s->options.dirty_used_width;
 }
@@ -324,10 +278,10 @@ vdt_shadow_start_relay(struct vdt_shadow *s, uint32_t index, bool warm, GError *
                                       .device_pos = pos,
                                       .map = s->map};
     struct vdt_ring_addr addr;
-    take_ring(s->arena, &format, false, &config.device_mem, &addr);
+    take_ring(s->place->arena, &format, false, &config.device_mem, &addr);
     if (format.indirect)
         config.table_memory.host =
-            vdt_arena_take(s->arena, VDT_ARENA_READ, vdt_inflight_table_size(format.num), 64,
+            vdt_arena_take(s->place->arena, VDT_ARENA_READ, vdt_inflight_table_size(format.num), 64,
                            &config.table_memory.iova);
     vdt_relay_init(&ring->relay, &config);
     ring->relay_live = true;
@@ -346,10 +300,10 @@ vdt_shadow_start_port(struct vdt_shadow *s, struct vdt_cvq_port *port, GError **
     *port = (struct vdt_cvq_port){
         .format = format_of(s, num), .kick_fd = s->cvq_kick, .call_fd = s->cvq_call};
     port->format.indirect = false;
-    take_ring(s->arena, &port->format, true, &port->mem, &addr);
+    take_ring(s->place->arena, &port->format, true, &port->mem, &addr);
     port->out_size = port->in_size = VDT_CVQ_BUFFER_SIZE;
-    port->out = vdt_arena_take(s->arena, VDT_ARENA_CVQ, port->out_size, 64, &port->out_iova);
-    port->in = vdt_arena_take(s->arena, VDT_ARENA_CVQ, port->in_size, 64, &port->in_iova);
+    port->out = vdt_arena_take(s->place->arena, VDT_ARENA_CVQ, port->out_size, 64, &port->out_iova);
+    port->in = vdt_arena_take(s->place->arena, VDT_ARENA_CVQ, port->in_size, 64, &port->in_iova);
     memset(port->out, 0, port->out_size);
     memset(port->in, 0, port->in_size);
     vdt_event_drain(s->cvq_kick);

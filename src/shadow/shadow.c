@@ -126,8 +126,7 @@ vdt_shadow_new(struct vdt_device *dev, const struct vdt_shadow_options *options,
     s->cold = true;
     s->mode_reason = "no ring runs";
     s->map = vdt_guest_map_new();
-    s->space = vdt_iova_space_new(dev->info.iova_first, dev->info.iova_last);
-    s->mapped = g_array_new(FALSE, FALSE, sizeof(struct vdt_mapped));
+    s->place = vdt_placement_new(dev);
     s->cvq_kick = s->cvq_call = s->config_call = s->attention = -1;
     s->ring_count = MIN(dev->info.rings, VDT_RINGS_MAX);
     for (unsigned i = 0; i < VDT_RINGS_MAX; i++) {
@@ -178,9 +177,8 @@ vdt_shadow_free(struct vdt_shadow *s)
     vdt_close(s->cvq_call);
     vdt_close(s->config_call);
     vdt_close(s->attention);
-    vdt_arena_free(s->arena, s->space);
-    vdt_iova_space_free(s->space);
-    g_array_unref(s->mapped);
+    vdt_placement_free(s->spare);
+    vdt_placement_free(s->place);
     vdt_guest_map_unref(s->map);
     vdt_device_close(s->dev);
     g_free(s->unmigratable);
@@ -317,8 +315,10 @@ vdt_shadow_disconnect(struct vdt_shadow *s)
         ring->num = 0;
         ring->pos = (struct vdt_ring_pos){0};
     }
-    vdt_guest_map_unref(s->map);
+    struct vdt_guest_map *old = s->map;
     s->map = vdt_guest_map_new();
+    vdt_shadow_spare_follows(s);
+    vdt_guest_map_unref(old);
     vdt_dirty_log_clear(&s->log);
     s->log = (struct vdt_dirty_log){0};
     s->log_all = s->features_set = s->use_status = false;

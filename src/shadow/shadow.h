@@ -130,13 +130,20 @@ bool vdt_shadow_update(struct vdt_shadow *shadow, GError **error);
 /*
  * freeze: the device does no more DMA, every ring's position and in-flight list is exact (or the
  * ring says that it is not). thaw: go on with what is wanted now; false leaves it frozen.
- * exchange: while frozen, another fresh device takes the place; the old one is returned through
- * @ret_old, still frozen, for going back or closing.
+ * prepare: while everything runs, bring another device, fresh and the caller's, as far as it can be
+ * brought: features negotiated, guest memory mapped. False: refused, nothing changed. One at a
+ * time. exchange: while frozen, another device takes the place, prepared or not; the old one is
+ * returned through @ret_old, still frozen and with its memory mapped, for going back (exchange()
+ * with it). discard: @dev, which was prepared or has been exchanged, is no longer wanted: what is
+ * mapped into it is unmapped. Comes before it is closed; nothing happens where nothing is kept of
+ * @dev.
  */
 bool vdt_shadow_freeze(struct vdt_shadow *shadow, GError **error);
 bool vdt_shadow_thaw(struct vdt_shadow *shadow, GError **error);
+bool vdt_shadow_prepare(struct vdt_shadow *shadow, struct vdt_device *dev, GError **error);
 bool vdt_shadow_exchange(struct vdt_shadow *shadow, struct vdt_device *dev,
                          struct vdt_device **ret_old, GError **error);
+void vdt_shadow_discard(struct vdt_shadow *shadow, struct vdt_device *dev);
 
 /* A frame to send before anything else at the next start (RARP, gratuitous ARP); <= 1514 bytes. */
 void vdt_shadow_send_first(struct vdt_shadow *shadow, const uint8_t *frame, uint32_t len);

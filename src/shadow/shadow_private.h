@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The inside of struct vdt_shadow, shared by the files that make it up: shadow.c (life),
- * memory_sync.c (guest memory at the device), start.c (thaw), stop.c (freeze), view.c.
+ * start.c (thaw), stop.c (freeze), exchange.c (another device), view.c.
  *
  * Thread: control; a relay belongs to its worker while @attached.
  */
 #pragma once
 
 #include "memory/dirty_log.h"
-#include "memory/iova_space.h"
-#include "shadow/arena.h"
+#include "shadow/placement.h"
 #include "shadow/relay.h"
 #include "shadow/shadow.h"
 #include "shadow/worker.h"
@@ -52,12 +51,6 @@ struct vdt_shadow_ring {
     const char *broken;
 };
 
-/* One region as it is mapped into the device. */
-struct vdt_mapped {
-    uint64_t gpa, iova, size;
-    uint8_t *host;
-};
-
 struct vdt_shadow {
     struct vdt_device *dev; /* owned */
     struct vdt_shadow_options options;
@@ -67,12 +60,9 @@ struct vdt_shadow {
     bool features_set, log_all, use_status;
     uint8_t status;
 
-    struct vdt_guest_map *map; /* owned reference */
-    struct vdt_iova_space *space;
-    struct vdt_arena *arena;      /* owned, NULL until the first start */
-    GArray *mapped;               /* owned, struct vdt_mapped */
-    struct vdt_iova_table *table; /* owned; NULL while IOVA = GPA */
-    bool translated;
+    struct vdt_guest_map *map;   /* owned reference */
+    struct vdt_placement *place; /* owned, @dev's */
+    struct vdt_placement *spare; /* owned, NULL: of a device that is prepared or was exchanged */
     struct vdt_dirty_log log;
 
     struct vdt_shadow_ring rings[VDT_RINGS_MAX];
@@ -99,12 +89,13 @@ struct vdt_shadow {
 void vdt_shadow_schedule_update(struct vdt_shadow *s);
 void vdt_shadow_note_faults(struct vdt_shadow *s); /* of relays, to be told and remembered */
 
-/* memory_sync.c */
-bool vdt_shadow_place_memory(struct vdt_shadow *s, GError **error); /* identity or translated */
-bool vdt_shadow_meets_arena(const struct vdt_shadow *s, const struct vdt_guest_map *map);
-bool vdt_shadow_fits_as_placed(const struct vdt_shadow *s, const struct vdt_guest_map *map);
-bool vdt_shadow_sync_memory(struct vdt_shadow *s, GError **error); /* device maps = guest map */
-void vdt_shadow_forget_memory(struct vdt_shadow *s, struct vdt_device *dev);
+/* exchange.c */
+/* Bring @place's device to FEATURES_OK with all memory mapped, @n negotiated; where it stands there
+ * already (prepared), only what changed since then. */
+bool vdt_shadow_stage(struct vdt_shadow *s, struct vdt_placement *place,
+                      const struct vdt_negotiation *n, GError **error);
+/* Guest memory changed: what is mapped into the device that is not in place follows. */
+void vdt_shadow_spare_follows(struct vdt_shadow *s);
 
 /* Is the ring wanted on the device now? */
 bool vdt_shadow_ring_wanted(const struct vdt_shadow *s, uint32_t ring);
@@ -125,7 +116,9 @@ bool vdt_shadow_point_call(struct vdt_shadow *s, uint32_t ring, GError **error);
 bool vdt_shadow_start_direct(struct vdt_shadow *s, uint32_t ring, bool warm, GError **error);
 bool vdt_shadow_start_relay(struct vdt_shadow *s, uint32_t ring, bool warm, GError **error);
 bool vdt_shadow_start_port(struct vdt_shadow *s, struct vdt_cvq_port *port, GError **error);
-bool vdt_shadow_provide_arena(struct vdt_shadow *s, uint32_t cvq_asid, GError **error);
+/* Memory of ours that the wanted rings need with @n, by part. */
+void vdt_shadow_measure(const struct vdt_shadow *s, const struct vdt_negotiation *n,
+                        uint64_t need[VDT_ARENA_PARTS]);
 void vdt_shadow_end_rings(struct vdt_shadow *s);
 void vdt_shadow_end_ring(struct vdt_shadow *s, struct vdt_shadow_ring *ring);
 
@@ -133,8 +126,6 @@ void vdt_shadow_end_ring(struct vdt_shadow *s, struct vdt_shadow_ring *ring);
 bool vdt_shadow_start_guest_cvq(struct vdt_shadow *s, GError **error);
 void vdt_shadow_stop_guest_cvq(struct vdt_shadow *s);
 void vdt_shadow_rest(struct vdt_shadow *s); /* frozen or stopped: the device goes back to reset */
-/* Reset, and no mapping of ours is left that the device may have dropped. */
-bool vdt_shadow_reset_device(struct vdt_shadow *s, GError **error);
 
 /* passthrough.c */
 enum vdt_mode vdt_shadow_choose_mode(struct vdt_shadow *s, const char **ret_reason);

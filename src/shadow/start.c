@@ -21,58 +21,6 @@
 
 #define STATUS_SETUP (VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER)
 
-/* The control queue's address space: its own where the device really has one. The feature bit alone
- * proves nothing; asking for the group does. */
-static uint32_t
-separate_cvq(struct vdt_shadow *s)
-{
-    uint32_t cvq = (uint32_t) s->negotiation.device_cvq, group, other;
-
-    if (s->negotiation.device_cvq < 0 || s->dev->info.asids < 2 || s->dev->info.groups < 2)
-        return 0;
-    if (!VDT_DEVICE_CALL(s->dev, get_group, NULL, cvq, &group))
-        return 0;
-    for (uint32_t i = 0; i < cvq; i++) {
-        if (!VDT_DEVICE_CALL(s->dev, get_group, NULL, i, &other) || other == group)
-            return 0;
-    }
-    return VDT_DEVICE_CALL(s->dev, set_group_asid, NULL, group, 1) ? 1 : 0;
-}
-
-bool
-vdt_shadow_reset_device(struct vdt_shadow *s, GError **error)
-{
-    if (!VDT_DEVICE_CALL(s->dev, set_status, error, 0))
-        return false;
-    if (!s->dev->info.maps_survive_reset) {
-        vdt_shadow_forget_memory(s, s->dev);
-        if (s->arena)
-            vdt_arena_unmap(s->arena, s->dev);
-    }
-    return true;
-}
-
-static bool
-negotiate_device(struct vdt_shadow *s, GError **error)
-{
-    uint8_t status;
-
-    if (!vdt_shadow_reset_device(s, error) ||
-        !VDT_DEVICE_CALL(s->dev, set_status, error, STATUS_SETUP) ||
-        !VDT_DEVICE_CALL(s->dev, set_features, error, s->negotiation.device) ||
-        !VDT_DEVICE_CALL(s->dev, set_status, error, STATUS_SETUP | VIRTIO_CONFIG_S_FEATURES_OK) ||
-        !VDT_DEVICE_CALL(s->dev, get_status, error, &status))
-        return false;
-    if (!(status & VIRTIO_CONFIG_S_FEATURES_OK)) {
-        g_autofree char *names =
-            vdt_features_to_string(s->dev->info.device_id, s->negotiation.device);
-        g_set_error(error, VDT_ERROR, VDT_ERROR_REFUSED,
-                    "%s does not take these features together: %s", s->dev->info.name, names);
-        return false;
-    }
-    return true;
-}
-
 static bool
 enable_rings(struct vdt_shadow *s, GError **error)
 {
@@ -129,7 +77,7 @@ send_first_frame(struct vdt_shadow *s)
 
     if (!s->first_frame || !ring->active || ring->direct)
         return true;
-    uint8_t *frame = vdt_arena_take(s->arena, VDT_ARENA_READ, seg.len, 64, &seg.addr);
+    uint8_t *frame = vdt_arena_take(s->place->arena, VDT_ARENA_READ, seg.len, 64, &seg.addr);
     memset(frame, 0, header);
     memcpy(frame + header, s->first_frame, s->first_frame_len);
     vdt_device_ring_post(&ring->relay.device, &chain, 0, 0, 0);
@@ -162,8 +110,9 @@ bring_up(struct vdt_shadow *s, enum vdt_mode mode, GError **error)
                     info->name, s->negotiation.device_cvq, info->rings);
         return false;
     }
-    if (!negotiate_device(s, error) || !vdt_shadow_provide_arena(s, separate_cvq(s), error))
+    if (!vdt_shadow_stage(s, s->place, &s->negotiation, error))
         return false;
+    s->place->negotiated = false; /* from here on it has seen more than that */
     for (uint32_t i = 0; i < s->ring_count; i++) {
         if (!vdt_shadow_ring_wanted(s, i))
             continue;
@@ -214,8 +163,8 @@ bring_up(struct vdt_shadow *s, enum vdt_mode mode, GError **error)
 static bool
 readdress(struct vdt_shadow *s, enum vdt_mode mode, GError **error)
 {
-    vdt_arena_rewind(s->arena, VDT_ARENA_READ);
-    vdt_arena_rewind(s->arena, VDT_ARENA_WRITE);
+    vdt_arena_rewind(s->place->arena, VDT_ARENA_READ);
+    vdt_arena_rewind(s->place->arena, VDT_ARENA_WRITE);
     for (uint32_t i = 0; i < s->ring_count; i++) {
         struct vdt_shadow_ring *ring = &s->rings[i];
         if (!ring->active)
@@ -272,10 +221,8 @@ vdt_shadow_rest(struct vdt_shadow *s)
     stop_guest_cvq(s);
     vdt_shadow_detach_all(s);
     vdt_shadow_end_rings(s);
-    VDT_DEVICE_CALL(s->dev, set_status, NULL, 0);
-    vdt_shadow_forget_memory(s, s->dev);
-    if (s->arena)
-        vdt_arena_unmap(s->arena, s->dev);
+    vdt_placement_reset(s->place, NULL);
+    vdt_placement_unmap(s->place);
     s->mode = VDT_MODE_STOPPED;
     s->mode_reason = "no ring runs";
     s->suspended = false;
@@ -301,7 +248,7 @@ start_cold(struct vdt_shadow *s, GError **error)
         return true;
     }
     vdt_shadow_end_rings(s);
-    vdt_shadow_reset_device(s, NULL);
+    vdt_placement_reset(s->place, NULL);
     s->cold = true;
     s->suspended = false;
     return false;
@@ -394,48 +341,5 @@ vdt_shadow_thaw(struct vdt_shadow *s, GError **error)
     }
     if (s->events.running)
         s->events.running(s->ctx);
-    return true;
-}
-
-/* A device that takes the place of another: it comes reset and empty. */
-bool
-vdt_shadow_exchange(struct vdt_shadow *s, struct vdt_device *dev, struct vdt_device **ret_old,
-                    GError **error)
-{
-    if (s->mode != VDT_MODE_FROZEN && s->mode != VDT_MODE_STOPPED) {
-        g_set_error(error, VDT_ERROR, VDT_ERROR_BUSY,
-                    "%s still runs: it has to be frozen before it is exchanged", s->dev->info.name);
-        return false;
-    }
-    for (uint32_t i = 0; i < s->ring_count; i++) {
-        if (vdt_shadow_ring_wanted(s, i) &&
-            (i >= dev->info.rings || s->rings[i].num > dev->info.ring_max)) {
-            g_set_error(error, VDT_ERROR, VDT_ERROR_REFUSED,
-                        "%s has %u rings of up to %u, the guest uses ring %u of %u; it does not "
-                        "take the place",
-                        dev->info.name, dev->info.rings, dev->info.ring_max, i, s->rings[i].num);
-            return false;
-        }
-    }
-    if (!vdt_negotiation_move(&s->negotiation, dev, s->options.drive_cvq, error))
-        return false;
-    vdt_shadow_end_rings(s);
-    /* A device that is suspended may still read its kicks: those are the other one's now. */
-    for (uint32_t i = 0; i < s->dev->info.rings; i++) {
-        VDT_DEVICE_CALL(s->dev, set_kick, NULL, i, -1);
-        VDT_DEVICE_CALL(s->dev, set_call, NULL, i, -1);
-    }
-    VDT_DEVICE_CALL(s->dev, set_config_call, NULL, -1);
-    vdt_shadow_forget_memory(s, s->dev);
-    if (s->arena)
-        vdt_arena_unmap(s->arena, s->dev);
-    vdt_arena_free(g_steal_pointer(&s->arena), s->space);
-    vdt_iova_space_free(s->space);
-    s->space = vdt_iova_space_new(dev->info.iova_first, dev->info.iova_last);
-    s->translated = false;
-    *ret_old = s->dev;
-    s->dev = dev;
-    s->cold = true;
-    s->suspended = false;
     return true;
 }

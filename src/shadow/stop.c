@@ -121,7 +121,7 @@ stop_device(struct vdt_shadow *s, GError **error)
         reap_all(s);
         return true;
     }
-    if (!drain_transmits(s, error) || !vdt_shadow_reset_device(s, error))
+    if (!drain_transmits(s, error) || !vdt_placement_reset(s->place, error))
         return false;
     s->suspended = false;
     s->cold = true;

@@ -237,6 +237,7 @@ check_exchange(const char *from, const char *to, uint64_t features, enum vdt_sha
     cr_assert(vdt_shadow_exchange(rig.shadow, fresh, &old, &error), "%s",
               error ? error->message : "");
     cr_assert(vdt_shadow_thaw(rig.shadow, &error), "%s", error ? error->message : "");
+    vdt_shadow_discard(rig.shadow, old);
     vdt_device_close(old);
     rig_traffic(&rig, 500);
     rig_settle(&rig, 300);
