@@ -11,6 +11,7 @@
 #include "tools/vdpa-tracker/verb.h"
 
 #include "base/log.h"
+#include "device/sim_options.h"
 
 static int help(const struct vdt_verb *verb, int argc, char **argv);
 
@@ -18,7 +19,8 @@ static int help(const struct vdt_verb *verb, int argc, char **argv);
 static const struct vdt_verb verbs[] = {
     {"run", "--name NAME --device DEVICE", "own a vDPA device and serve one guest NIC from it",
      "Own DEVICE and offer it to a VMM as a vhost-user network device.\n\n"
-     "DEVICE is vhost-vdpa:/dev/vhost-vdpa-N, or sim:[options] for the built-in simulator.\n"
+     "DEVICE is vhost-vdpa:/dev/vhost-vdpa-N, or sim:[options] for the built-in simulator, whose\n"
+     "options \"vdpa-tracker help sim\" lists.\n"
      "The VMM connects to the vhost-user socket, by default NAME.sock in the runtime directory\n"
      "(/run/vdpa-tracker, or $VDPA_TRACKER_RUNTIME_DIR); NAME.ctl there is for the other verbs.\n\n"
      "  vdpa-tracker run --name web --device vhost-vdpa:/dev/vhost-vdpa-0\n"
@@ -86,7 +88,8 @@ static const struct vdt_verb verbs[] = {
      "first.\n\n"
      "  vdpa-tracker swap web --device vhost-vdpa:/dev/vhost-vdpa-1",
      vdt_verb_swap},
-    {"help", "[VERB]", "this, or all about one verb", "Explain VERB.", help},
+    {"help", "[VERB|sim]", "this, all about one verb, or the simulated device's options",
+     "Explain VERB, or list the options of sim:.", help},
 };
 
 const struct vdt_verb *
@@ -118,11 +121,24 @@ print_help(void)
         "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused: the state cannot be carried.\n");
 }
 
+static void
+print_sim_help(void)
+{
+    g_autofree char *options = vdt_sim_options_help();
+
+    printf("sim:[OPTION,...] is a virtio network device inside the process. Options:\n\n%s",
+           options);
+}
+
 static int
 help(const struct vdt_verb *verb, int argc, char **argv)
 {
     if (argc < 2) {
         print_help();
+        return VDT_EXIT_DONE;
+    }
+    if (g_str_equal(argv[1], "sim")) {
+        print_sim_help();
         return VDT_EXIT_DONE;
     }
     const struct vdt_verb *about = vdt_verb_find(argv[1]);
@@ -164,6 +180,21 @@ end_output(int exit_code)
     return exit_code == VDT_EXIT_DONE ? VDT_EXIT_FAILED : exit_code;
 }
 
+/* Management layers start a vhost-user backend by these options, and know no verbs. */
+static bool
+is_backend_option(const char *word)
+{
+    static const char *const options[] = {"--print-capabilities", "--socket-path", "--fd"};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(options); i++) {
+        size_t len = strlen(options[i]);
+
+        if (strncmp(word, options[i], len) == 0 && (word[len] == '\0' || word[len] == '='))
+            return true;
+    }
+    return false;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -185,6 +216,11 @@ main(int argc, char **argv)
     if (g_str_equal(argv[1], "--version")) {
         puts("vdpa-tracker " VDT_VERSION);
         return end_output(VDT_EXIT_DONE);
+    }
+    if (is_backend_option(argv[1])) {
+        const struct vdt_verb *run = vdt_verb_find("run");
+
+        return end_output(run->run(run, argc, argv));
     }
     const struct vdt_verb *verb = vdt_verb_find(argv[1]);
     if (!verb) {

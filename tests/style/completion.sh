@@ -1,0 +1,59 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Completion of command lines. Usage: completion.sh COMPLETION-FILE PROGRAM. Prints TAP.
+set -u
+# shellcheck source=/dev/null
+. "${1:?usage: completion.sh COMPLETION-FILE PROGRAM}" || exit 2
+program=$(realpath "${2:?usage: completion.sh COMPLETION-FILE PROGRAM}") || exit 2
+work=$(mktemp -d) || exit 2
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 2
+export VDPA_TRACKER_RUNTIME_DIR=$work/run
+mkdir run
+touch web.vdts run/file.ctl
+python3 -c '
+import socket, sys
+for name in sys.argv[1:]:
+    socket.socket(socket.AF_UNIX).bind(name)' run/web.ctl run/mail.ctl || exit 2
+number=0
+failed=0
+
+# wants LINE WORDS... exactly, in any order; LINE is typed after the program's name
+wants()
+{
+    local line=$1 got expected
+    shift
+    COMP_LINE="vdpa-tracker $line" COMP_POINT=$((13 + ${#line}))
+    _vdpa_tracker "$program"
+    got=$(printf '%s\n' "${COMPREPLY[@]}" | sort)
+    expected=$(printf '%s\n' "$@" | sort)
+    number=$((number + 1))
+    if [[ $got == "$expected" ]]; then
+        echo "ok $number - '$line'"
+    else
+        echo "not ok $number - '$line'"
+        printf '# wanted: %s\n# got: %s\n' "${expected//$'\n'/ }" "${got//$'\n'/ }"
+        failed=1
+    fi
+}
+
+COMP_WORDBREAKS=$' \t\n"\'><=;|&(:'
+echo 1..16
+wants s status snapshot show swap
+wants 'help re' restore replay
+wants 'help si' sim
+wants 'status ' web mail
+wants 'swap w' web
+wants 'restore ' web mail
+wants 'restore web w' web.vdts
+wants 'show w' web.vdts
+wants 'run --sh' --shadow=
+wants 'run --shadow=a' auto always
+wants 'run --shadow n' never
+wants 'run --device s' sim:
+wants 'run --device sim:no-p' no-packed
+wants 'run --device=sim:pairs=2,no-p' 2,no-packed
+wants 'check --from w' web.vdts
+COMP_WORDBREAKS=$' \t\n'
+wants 'run --device=sim:pairs=2,no-p' --device=sim:pairs=2,no-packed
+exit $failed
