@@ -241,6 +241,9 @@ vdt_shadow_set_memory(struct vdt_shadow *s, struct vdt_guest_map *map, GError **
         return false;
     }
     if (!running) {
+        /* Frozen, the control queue still has its follower: that starts again with the device. */
+        if (cvq)
+            vdt_shadow_stop_guest_cvq(s);
         use_map(s, map);
         s->cold = true;
         return true;
