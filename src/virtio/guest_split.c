@@ -54,8 +54,8 @@ vdt_guest_split_look(struct vdt_guest_ring *ring)
     if (more == 0)
         return VDT_TAKE_EMPTY;
     /* Each chain holds a descriptor until its used entry is published: num at most, with those we
-     * have. */
-    if (VDT_UNLIKELY(more + ring->in_flight > ring->format.num)) {
+     * have, staged ones included. */
+    if (VDT_UNLIKELY((uint16_t) (ring->pos.avail - ring->published) + more > ring->format.num)) {
         ring->fault = VDT_FAULT_AVAIL_INDEX;
         return VDT_TAKE_BROKEN;
     }

@@ -286,3 +286,23 @@ Test(malformed_packed, event_suppression_of_the_driver)
         ring_box_clear(&box);
     }
 }
+
+/* It would have to know of a used descriptor that it cannot see yet. */
+Test(malformed_packed, a_driver_does_not_get_room_by_what_is_staged)
+{
+    struct vdt_ring_format format = {VDT_RING_PACKED, 1};
+    struct vdt_seg seg[3];
+    struct vdt_chain chain = {.seg = seg, .capacity = 3};
+    struct vdt_guest_ring ring;
+    struct ring_box box;
+
+    ring_box_init(&box, format);
+    vdt_guest_ring_init(&ring, &format, &box.mem, vdt_ring_pos_initial(VDT_RING_PACKED));
+    ring_box_put_desc(box.mem.desc, 0x1000, 1, 0, 0x80);
+    cr_assert_eq(vdt_guest_ring_take(&ring, &box.reader, &chain), VDT_TAKE_CHAIN);
+    vdt_guest_ring_give(&ring, chain.id, chain.slots, 0);
+    ring_box_put_desc(box.mem.desc, 0x1000, 1, 0, 0x8000);
+    cr_expect_eq(vdt_guest_ring_take(&ring, &box.reader, &chain), VDT_TAKE_BROKEN);
+    cr_expect_eq(ring.fault, VDT_FAULT_AVAIL_INDEX);
+    ring_box_clear(&box);
+}

@@ -261,6 +261,7 @@ Test(malformed_split, chains_in_flight_count_against_the_ring)
         cr_assert_eq(vdt_guest_ring_take(&ring, NULL, &chain), VDT_TAKE_CHAIN);
     }
     vdt_guest_ring_give(&ring, 0, 1, 0);
+    vdt_guest_ring_publish(&ring);
     ring_box_avail(&box, 4, 0);
     cr_assert_eq(vdt_guest_ring_take(&ring, NULL, &chain), VDT_TAKE_CHAIN);
     ring_box_avail(&box, 5, 1);
@@ -298,5 +299,25 @@ Test(malformed_split, a_position_that_is_none_puts_the_ring_out_of_service)
     ring_box_init(&box, format);
     vdt_guest_ring_init(&ring, &format, &box.mem, (struct vdt_ring_pos){.avail = 9, .used = 4});
     cr_assert_eq(vdt_guest_ring_take(&ring, NULL, &chain), VDT_TAKE_BROKEN);
+    ring_box_clear(&box);
+}
+
+/* It would have to know of a used entry that it cannot see yet. */
+Test(malformed_split, a_driver_does_not_get_room_by_what_is_staged)
+{
+    struct vdt_ring_format format = {VDT_RING_SPLIT, 1};
+    struct vdt_seg seg[3];
+    struct vdt_chain chain = {.seg = seg, .capacity = 3};
+    struct vdt_guest_ring ring;
+    struct ring_box box;
+
+    ring_box_init(&box, format);
+    vdt_guest_ring_init(&ring, &format, &box.mem, vdt_ring_pos_initial(VDT_RING_SPLIT));
+    ring_box_avail(&box, 0, 0);
+    cr_assert_eq(vdt_guest_ring_take(&ring, &box.reader, &chain), VDT_TAKE_CHAIN);
+    vdt_guest_ring_give(&ring, chain.id, chain.slots, 0);
+    ring_box_avail(&box, 1, 0);
+    cr_expect_eq(vdt_guest_ring_take(&ring, &box.reader, &chain), VDT_TAKE_BROKEN);
+    cr_expect_eq(ring.fault, VDT_FAULT_AVAIL_INDEX);
     ring_box_clear(&box);
 }
