@@ -387,16 +387,19 @@ make_available(struct world *world)
 static void
 use(struct world *world)
 {
-    uint8_t which = fuzz_u8(world->in), how = fuzz_u8(world->in);
-    uint32_t id = which, len = how & 0x80 ? fuzz_u32(world->in) : 0;
+    uint8_t which = fuzz_u8(world->in), how = fuzz_u8(world->in), much = fuzz_u8(world->in);
+    uint32_t id = which % (world->format.num + 1u), len = much & 0x80 ? fuzz_u32(world->in) : 0;
     struct held *held = &world->held[which % G_N_ELEMENTS(world->held)];
     uint8_t *used = world->device.area[DEVICE];
     uint16_t idx, flags;
 
-    if (!(how & 0x40) && held->posted) {
+    /* What it has and as much as it may, or a little beside that. */
+    if (!(how & 0x40) && held->posted)
         id = held->device_id;
-        len = MIN(len, held->writable);
-    }
+    if (how & 0x80)
+        id |= KIND == VDT_RING_SPLIT ? 0x10000 : 0x8000;
+    if (!(much & 0x80) && held->posted)
+        len = much & 4 ? held->writable - 1 + (much & 3) : held->writable / (1 + much);
     if (KIND == VDT_RING_SPLIT) {
         idx = vdt_get16(used + 2);
         vdt_put32(used + 4 + 8 * (idx & (world->format.num - 1)), id);
