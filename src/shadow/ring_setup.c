@@ -320,6 +320,9 @@ vdt_shadow_end_ring(struct vdt_shadow *s, struct vdt_shadow_ring *ring)
 {
     if (ring->relay_live)
         vdt_relay_clear(&ring->relay);
+    /* A call that the source did not come to pass on: the guest may wait for it. */
+    if (ring->call_source && vdt_event_drain(ring->device_call))
+        vdt_event_signal(ring->call);
     vdt_source_clear(&ring->call_source);
     ring->relay_live = false;
     ring->active = false;

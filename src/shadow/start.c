@@ -31,13 +31,14 @@ enable_rings(struct vdt_shadow *s, GError **error)
     return true;
 }
 
-/* A kick from before the switch may be gone with the data thread that took it. */
+/* Each ring once, whatever it says about kicks: one from before the switch may be gone with whoever
+ * took it, and the event index of a ring that no device has looked at yet means nothing. */
 static void
-kick_direct_rings(struct vdt_shadow *s)
+kick_all(struct vdt_shadow *s)
 {
     for (uint32_t i = 0; i < s->ring_count; i++) {
-        if (s->rings[i].active && s->rings[i].direct)
-            vdt_event_signal(s->rings[i].kick);
+        if (s->rings[i].active)
+            vdt_event_signal(s->rings[i].direct ? s->rings[i].kick : s->rings[i].device_kick);
     }
 }
 
@@ -154,7 +155,7 @@ bring_up(struct vdt_shadow *s, enum vdt_mode mode, GError **error)
         return bring_up(s, mode, error);
     }
     resubmit(s);
-    kick_direct_rings(s);
+    kick_all(s);
     return true;
 }
 
@@ -183,7 +184,7 @@ readdress(struct vdt_shadow *s, enum vdt_mode mode, GError **error)
     resubmit(s);
     if (!VDT_DEVICE_CALL(s->dev, resume, error))
         return false;
-    kick_direct_rings(s);
+    kick_all(s);
     return true;
 }
 
@@ -270,6 +271,7 @@ start_warm(struct vdt_shadow *s)
 
     bool ok = mode == s->thawed_mode ? VDT_DEVICE_CALL(s->dev, resume, &error)
                                      : readdress(s, mode, &error);
+    kick_all(s);
     if (!ok) {
         vdt_warning("%s: cannot go on without a reset (%s); it is brought up anew", info->name,
                     error->message);
