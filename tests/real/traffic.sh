@@ -8,7 +8,7 @@ udpseq=$build/tests/real/udpseq
 stream_rate=1000
 # A datagram is stamped some time before the device sees it, and seen some time before the
 # receiver's clock is read: what a busy machine with two cores needs to get from one to the other.
-stream_slack_ms=${VDT_STREAM_SLACK_MS:-50}
+stream_slack_ms=${VDT_STREAM_SLACK_MS:-30}
 
 # streams_start SECONDS GUEST-ADDRESS HOST-ADDRESS: one stream each way.
 streams_start() {
@@ -42,6 +42,17 @@ stream_gaps() {
         [$stream[0].gaps[] | {first, count, start: .[$clock + "_before_us"], end: .[$clock + "_after_us"]} |
          select(. as $gap | any($windows[]; $gap.start >= .start and $gap.end <= .end) | not)] as $outside |
         {outside: $outside, windows: $windows}, ($outside == [])' "$@"
+}
+
+# stream_beyond FILE CLOCK WINDOW.json...: how far gaps reach out of their windows, in ms.
+stream_beyond() {
+    local file=$1 clock=$2
+    shift 2
+    jq -n -c --slurpfile stream "$file" --arg clock "$clock" '
+        [inputs] as $windows |
+        [$stream[0].gaps[] | {start: .[$clock + "_before_us"], end: .[$clock + "_after_us"]} as $gap |
+         [$windows[] | [.window_start_us - $gap.start, $gap.end - .window_end_us, 0] | max] | min] |
+        (max // 0) / 1000' "$@"
 }
 
 # Everything that must hold whatever was done meanwhile: whole, no doubles, our own socket kept up.
