@@ -182,10 +182,7 @@ readdress(struct vdt_shadow *s, enum vdt_mode mode, GError **error)
             return false;
     }
     resubmit(s);
-    if (!VDT_DEVICE_CALL(s->dev, resume, error))
-        return false;
-    kick_all(s);
-    return true;
+    return VDT_DEVICE_CALL(s->dev, resume, error);
 }
 
 static bool
@@ -271,12 +268,12 @@ start_warm(struct vdt_shadow *s)
 
     bool ok = mode == s->thawed_mode ? VDT_DEVICE_CALL(s->dev, resume, &error)
                                      : readdress(s, mode, &error);
-    kick_all(s);
     if (!ok) {
         vdt_warning("%s: cannot go on without a reset (%s); it is brought up anew", info->name,
                     error->message);
         return false;
     }
+    kick_all(s);
     s->mode = mode;
     s->mode_reason = reason;
     return true;
