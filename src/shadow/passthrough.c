@@ -5,7 +5,8 @@
  * Only where a later switch to shadow can tell exactly what is in flight. Requests are made
  * available in the order of the avail ring; what is not used yet is its window [used, avail) as
  * long as requests complete in order. That is certain with IN_ORDER, and shown for the past by
- * used[i].id == avail[i]; otherwise the window may name finished requests and miss open ones.
+ * used[i].id == avail[i], or for a ring that is full of unfinished requests; otherwise the window
+ * may name finished requests and miss open ones.
  */
 #include "shadow/shadow_private.h"
 
@@ -105,25 +106,72 @@ vdt_shadow_choose_mode(struct vdt_shadow *s, const char **ret_reason)
     return VDT_MODE_PASSTHROUGH;
 }
 
-/* used[i].id == avail[i] for what the used ring still shows. */
+/* How long a guest may take from writing an avail entry to publishing it. */
+#define PUBLISH_US 20000
+
+/* Finished entries of the avail ring that the guest has not overwritten: it has those that stand
+ * one round before its newest. */
+static uint16_t
+visible(const struct vdt_shadow_ring *ring, uint16_t used_index)
+{
+    uint16_t ahead =
+        (uint16_t) (vdt_load16_acquire((uint8_t *) ring->guest_mem.driver + 2) - used_index);
+
+    return ahead < ring->num ? (uint16_t) (ring->num - ahead) : 0;
+}
+
+/* The guest runs on and overwrites the oldest entries first, before it publishes: one that does not
+ * fit counts as overwritten if the guest's index covers it soon. */
+static bool
+overwritten(const struct vdt_shadow_ring *ring, uint16_t used_index, uint16_t back)
+{
+    int64_t deadline = g_get_monotonic_time() + PUBLISH_US;
+
+    while (visible(ring, used_index) >= back) {
+        if (g_get_monotonic_time() > deadline)
+            return false;
+        g_usleep(50);
+    }
+    return true;
+}
+
+/* used[i].id == avail[i] for what the used ring still shows of this device's work; nothing to show
+ * is exact as well when it has finished nothing yet. */
 static bool
 completed_in_order(const struct vdt_shadow_ring *ring, uint16_t used_index)
 {
     const uint8_t *avail = (const uint8_t *) ring->guest_mem.driver + 4;
     const uint8_t *used = (const uint8_t *) ring->guest_mem.device + 4;
-    uint16_t window = used_index < ring->num ? used_index : ring->num;
-    uint16_t ahead = (uint16_t) (vdt_load16(avail - 2) - used_index);
+    uint16_t finished = (uint16_t) (used_index - ring->direct_from);
+    uint16_t window = MIN(MIN(finished, ring->num), visible(ring, used_index));
 
-    /* The guest has overwritten what it made available one round before its newest entry. */
-    uint16_t visible = ahead < ring->num ? (uint16_t) (ring->num - ahead) : 0;
-    if (visible < window)
-        window = visible;
     for (uint16_t back = 1; back <= window; back++) {
         uint16_t at = (uint16_t) ((used_index - back) & (ring->num - 1));
         if (vdt_load32(used + 8u * at) != vdt_load16(avail + 2u * at))
-            return false;
+            return back > 1 && overwritten(ring, used_index, back);
     }
-    return window > 0;
+    return window > 0 || finished == 0;
+}
+
+/*
+ * A receive ring that the guest keeps full shows no finished entry at all. But then each of the num
+ * descriptors is a request of its own, made available and not used: the last num entries of the
+ * avail ring are all of them, so those the device has not fetched are known and the rest it has.
+ */
+static bool
+all_unfinished(const struct vdt_shadow_ring *ring, uint16_t used_index)
+{
+    const uint8_t *avail = (const uint8_t *) ring->guest_mem.driver + 4;
+    uint16_t ahead = (uint16_t) (vdt_load16_acquire(avail - 2) - used_index);
+    g_autofree bool *seen = g_new0(bool, ring->num);
+
+    for (uint16_t i = 0; i < ring->num && ahead == ring->num; i++) {
+        uint16_t head = vdt_load16(avail + 2u * i);
+        if (head >= ring->num || seen[head])
+            return false;
+        seen[head] = true;
+    }
+    return ahead == ring->num;
 }
 
 static bool
@@ -194,7 +242,8 @@ vdt_shadow_read_direct(struct vdt_shadow *s, uint32_t index)
         uint32_t n = vdt_guest_ring_heads(&guest, pos.used, pos.avail, heads, &ok);
         for (uint32_t i = 0; ok && i < n; i++)
             vdt_shadow_ring_hold(ring, heads[i], 1, NULL, 0);
-        ring->exact = ok && (format.in_order || completed_in_order(ring, pos.used));
+        ring->exact = ok && (format.in_order || all_unfinished(ring, pos.used) ||
+                             completed_in_order(ring, pos.used));
     } else {
         ring->exact = hold_packed_window(s, ring, &format);
     }

@@ -242,6 +242,7 @@ vdt_shadow_start_direct(struct vdt_shadow *s, uint32_t index, bool warm, GError 
      */
     struct vdt_ring_pos pos = {.avail = ring->pos.used, .used = ring->pos.used};
     ring->direct = true;
+    ring->direct_from = ring->pos.used;
     return program_ring(s->dev, index, ring->num, pos, !warm, &ring->gpa, ring->kick, error) &&
            vdt_shadow_point_call(s, index, error);
 }

@@ -41,6 +41,7 @@ struct vdt_shadow_ring {
 
     /* While it is part of the running device. */
     bool active, attached, direct; /* @direct: the device works on the guest's own ring */
+    uint16_t direct_from; /* the used index at which the device took the ring over */
     bool relay_live;
     bool in_step; /* relay: the device's ring stands where the guest's does */
     struct vdt_relay relay;

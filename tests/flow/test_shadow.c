@@ -192,6 +192,26 @@ Test(shadow, dirty_logging_ends_passthrough_and_its_end_brings_it_back)
     rig_clear(&rig);
 }
 
+Test(shadow, a_full_receive_ring_tells_what_is_in_flight)
+{
+    struct vdt_shadow_options options = rig_options(VDT_SHADOW_AUTO);
+    struct rig rig;
+
+    rig_init(&rig, "hold=16", &options, EVENT);
+    rig_start(&rig);
+    /* More buffers than frames: after the first round no finished entry is left in the ring. */
+    for (unsigned i = 0; i < 20; i++) {
+        rig_send(&rig, 4);
+        g_usleep(2000);
+        rig_poll(&rig);
+    }
+    cr_assert_eq(vdt_shadow_mode(rig.shadow), VDT_MODE_PASSTHROUGH);
+    cr_assert_eq((uint16_t) (rig.ring[0].pos.avail - rig.ring[0].pos.used), RIG_NUM);
+    rig_log_start(&rig);
+    cr_expect_eq(vdt_shadow_mode(rig.shadow), VDT_MODE_SHADOW);
+    rig_clear(&rig);
+}
+
 Test(shadow, nothing_is_touched_or_marked_after_get_vring_base)
 {
     struct vdt_shadow_options options = rig_options(VDT_SHADOW_ALWAYS);
