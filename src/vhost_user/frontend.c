@@ -196,8 +196,8 @@ vdt_frontend_tell(struct vdt_frontend *frontend, const struct vdt_request *reque
         result &= ~(uint64_t) VHOST_USER_NO_FD;
     if (result == 0)
         return true;
-    g_set_error(error, VDT_ERROR, VDT_ERROR_REFUSED, "the backend refused request %u",
-                request->number);
+    g_set_error(error, VDT_ERROR, VDT_ERROR_REFUSED,
+                "the backend refused request %u; its log says why", request->number);
     return false;
 }
 

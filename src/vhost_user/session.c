@@ -37,7 +37,7 @@ struct rule {
 #define GATE(name) VHOST_USER_BIT(VHOST_USER_PROTOCOL_F_##name)
 
 #define ROW(name, min, max, fd_min, fd_max, gate, reply, handle)                                   \
-    [VHOST_USER_##name] = { #name, min, max, fd_min, fd_max, gate, reply, handle }
+    [VHOST_USER_##name] = {#name, min, max, fd_min, fd_max, gate, reply, handle}
 
 /* One row a request. */
 /* clang-format off */
@@ -243,6 +243,8 @@ check_rule(struct vdt_session *session, const struct rule *rule, const struct vd
     return true;
 }
 
+#define REFUSALS_TOLD 20u /* of one session */
+
 /* A request that failed: say so where the protocol has words for it, else end the session. */
 static void
 refuse(struct vdt_session *session, const struct rule *rule, struct vdt_message *message,
@@ -251,8 +253,11 @@ refuse(struct vdt_session *session, const struct rule *rule, struct vdt_message 
     uint32_t request = message->header.request;
     enum reply reply = rule ? rule->reply : REPLY_ACK;
 
-    vdt_debug("vhost-user: %s refused: %s", rule && rule->name ? rule->name : "unknown request",
-              failure->message);
+    /* The protocol has no room for a reason: the log is where an operator finds it. A flood of bad
+     * requests does not become a flood of warnings. */
+    vdt_log(session->refusals++ < REFUSALS_TOLD ? VDT_LOG_WARNING : VDT_LOG_DEBUG,
+            "vhost-user: %s refused: %s", rule && rule->name ? rule->name : "unknown request",
+            failure->message);
     if (reply == REPLY_LOG)
         reply =
             vdt_session_has(session, VHOST_USER_PROTOCOL_F_LOG_SHMFD) ? REPLY_RESULT : REPLY_ACK;

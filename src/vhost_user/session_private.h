@@ -55,6 +55,7 @@ struct vdt_session {
     bool ending, finished;
     GError *reason;
 
+    unsigned refusals; /* told to the log so far */
     uint64_t counts[VHOST_USER_MAX + 1]; /* [0]: requests we do not know */
 };
 
