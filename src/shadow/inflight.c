@@ -101,8 +101,8 @@ keep_packed(struct vdt_inflight *f, const struct vdt_chain *chain)
 }
 
 enum vdt_keep
-vdt_inflight_keep(struct vdt_inflight *f, const struct vdt_chain *chain, uint16_t *ret_id,
-                  struct vdt_seg **ret_table, uint64_t *ret_table_iova)
+vdt_inflight_keep_list(struct vdt_inflight *f, const struct vdt_chain *chain, uint16_t *ret_id,
+                       struct vdt_seg **ret_table, uint64_t *ret_table_iova)
 {
     uint32_t table = chain->count - chain->direct;
     uint8_t long_table = 0;
@@ -131,7 +131,6 @@ vdt_inflight_keep(struct vdt_inflight *f, const struct vdt_chain *chain, uint16_
     head->table = table;
     head->indirect = chain->indirect;
     head->indirect_slot = chain->indirect_slot;
-    head->writable = chain->writable;
     head->guest_id = chain->id;
     head->slots = chain->slots;
     head->long_table = long_table;
@@ -151,7 +150,7 @@ vdt_inflight_keep(struct vdt_inflight *f, const struct vdt_chain *chain, uint16_
 }
 
 void
-vdt_inflight_drop(struct vdt_inflight *f, uint16_t id)
+vdt_inflight_drop_list(struct vdt_inflight *f, uint16_t id)
 {
     struct vdt_inflight_head *head = &f->heads[id];
     uint16_t at = (uint16_t) head->seg;
@@ -185,8 +184,8 @@ mark_one(const struct vdt_seg *seg, uint64_t left, vdt_mark mark, void *ctx)
 }
 
 void
-vdt_inflight_each_writable(const struct vdt_inflight *f, uint16_t id, uint64_t limit, vdt_mark mark,
-                           void *ctx)
+vdt_inflight_mark_list(const struct vdt_inflight *f, uint16_t id, uint64_t limit, vdt_mark mark,
+                       void *ctx)
 {
     const struct vdt_inflight_head *head = &f->heads[id];
     uint16_t at = (uint16_t) head->seg;

@@ -16,8 +16,18 @@
 #include "base/fd.h"
 #include "base/wire.h"
 #include "virtio/chain_walk.h"
+#include "virtio/device_packed.h"
+#include "virtio/device_split.h"
+#include "virtio/guest_packed.h"
+#include "virtio/guest_split.h"
 
 #define COUNT(counter, n) __atomic_store_n(&(counter), (counter) + (n), __ATOMIC_RELAXED)
+
+static bool
+is_split(const struct vdt_relay *relay)
+{
+    return relay->guest.format.kind == VDT_RING_SPLIT;
+}
 
 static bool
 read_guest(void *ctx, uint64_t addr, void *dst, uint32_t len)
@@ -35,7 +45,7 @@ mark(void *ctx, uint64_t gpa, uint64_t len)
     vdt_dirty_log_mark(relay->log, gpa, len);
 }
 
-static void
+static __attribute__((noinline, cold)) void
 break_down(struct vdt_relay *relay, enum vdt_ring_fault fault, bool by_device)
 {
     relay->device_fault = by_device;
@@ -57,12 +67,12 @@ translate(const struct vdt_relay *relay, struct vdt_seg *seg)
 }
 
 /* The table's copy for the device, in the layout and byte order of a split or packed table. */
-static bool
+static __attribute__((noinline)) bool
 fill_table(struct vdt_relay *relay, struct vdt_seg *table)
 {
     struct vdt_chain *chain = &relay->chain;
     uint32_t count = chain->count - chain->direct;
-    bool split = relay->guest.format.kind == VDT_RING_SPLIT;
+    bool split = is_split(relay);
 
     for (uint32_t i = 0; i < count; i++) {
         struct vdt_seg seg = chain->seg[chain->direct + i];
@@ -87,19 +97,18 @@ fill_table(struct vdt_relay *relay, struct vdt_seg *table)
 
 enum admit { ADMITTED, NO_ROOM, GUEST_BROKE };
 
-/* From a checked chain to a posted one. */
-static enum admit
-admit(struct vdt_relay *relay)
+/* Kept and translated: from a checked chain to one that can be posted. Nothing is kept on failure.
+ */
+static inline __attribute__((always_inline)) enum admit
+admit(struct vdt_relay *relay, uint16_t *ret_id, uint64_t *ret_table_iova)
 {
     struct vdt_chain *chain = &relay->chain;
     struct vdt_seg *table = NULL;
-    uint64_t table_iova = 0;
-    uint16_t id;
+    bool ok = true;
 
     if (G_UNLIKELY(relay->device.in_flight + chain->slots > relay->device.format.num))
         return NO_ROOM;
-
-    switch (vdt_inflight_keep(&relay->inflight, chain, &id, &table, &table_iova)) {
+    switch (vdt_inflight_keep(&relay->inflight, chain, ret_id, &table, ret_table_iova)) {
     case VDT_KEEP_FULL:
         return NO_ROOM;
     case VDT_KEEP_OWNED:
@@ -108,32 +117,37 @@ admit(struct vdt_relay *relay)
     case VDT_KEEP_OK:
         break;
     }
-
-    bool ok = true;
     for (uint32_t i = 0; ok && i < chain->direct; i++)
         ok = translate(relay, &chain->seg[i]);
-    if (ok && chain->indirect)
-        ok = fill_table(relay, table);
-    if (G_UNLIKELY(!ok)) {
-        vdt_inflight_drop(&relay->inflight, id);
-        break_down(relay, VDT_FAULT_ADDRESS, false);
-        return GUEST_BROKE;
-    }
-
-    vdt_device_ring_post(&relay->device, chain, id, table_iova,
-                         (chain->count - chain->direct) * (uint32_t) sizeof(struct vdt_seg));
-    COUNT(relay->counters.bytes_out, chain->readable);
-    return ADMITTED;
+    if (G_UNLIKELY(chain->indirect))
+        ok = ok && fill_table(relay, table);
+    if (G_LIKELY(ok))
+        return ADMITTED;
+    vdt_inflight_drop(&relay->inflight, *ret_id);
+    break_down(relay, VDT_FAULT_ADDRESS, false);
+    return GUEST_BROKE;
 }
 
-unsigned
-vdt_relay_forward(struct vdt_relay *relay)
+static uint32_t
+table_size(const struct vdt_chain *chain)
 {
+    return (chain->count - chain->direct) * (uint32_t) sizeof(struct vdt_seg);
+}
+
+/* Both ways exist twice, for split and for packed, out of one text: @split is a constant where
+ * these are called, and the steps of a split ring are inline. */
+static inline __attribute__((always_inline)) unsigned
+forward(struct vdt_relay *relay, const bool split)
+{
+    uint64_t bytes = 0, table_iova = 0;
     unsigned n = 0;
+    uint16_t id = 0;
 
     relay->stalled = false;
     while (n < relay->guest.format.num && !relay->fault) {
-        enum vdt_take take = vdt_guest_ring_take(&relay->guest, &relay->reader, &relay->chain);
+        enum vdt_take take =
+            split ? vdt_guest_split_take(&relay->guest, &relay->reader, &relay->chain)
+                  : vdt_guest_packed_take(&relay->guest, &relay->reader, &relay->chain);
 
         if (take == VDT_TAKE_EMPTY)
             break;
@@ -142,19 +156,33 @@ vdt_relay_forward(struct vdt_relay *relay)
             break;
         }
 
-        enum admit admitted = admit(relay);
+        enum admit admitted = admit(relay, &id, &table_iova);
         if (G_UNLIKELY(admitted != ADMITTED)) {
             vdt_guest_ring_untake(&relay->guest, &relay->chain);
             relay->stalled = admitted == NO_ROOM;
             break;
         }
+        if (split)
+            vdt_device_split_post(&relay->device, &relay->chain, id, table_iova,
+                                  table_size(&relay->chain));
+        else
+            vdt_device_packed_post(&relay->device, &relay->chain, id, table_iova,
+                                   table_size(&relay->chain));
+        bytes += relay->chain.readable;
         n++;
     }
     if (n > 0) {
         COUNT(relay->counters.chains, n);
+        COUNT(relay->counters.bytes_out, bytes);
         vdt_relay_kick_device(relay);
     }
     return n;
+}
+
+unsigned
+vdt_relay_forward(struct vdt_relay *relay)
+{
+    return is_split(relay) ? forward(relay, true) : forward(relay, false);
 }
 
 /* Log what publish() wrote. Our own stores: the fence of needs_call() stands before the test of the
@@ -181,15 +209,17 @@ log_wishes(struct vdt_relay *relay)
     log_ring(relay, relay->guest.published);
 }
 
-unsigned
-vdt_relay_back(struct vdt_relay *relay)
+static inline __attribute__((always_inline)) unsigned
+back(struct vdt_relay *relay, const bool split)
 {
-    uint16_t from = relay->guest.pos.used;
+    const uint16_t from = relay->guest.pos.used;
     struct vdt_used used;
+    uint64_t bytes = 0;
     unsigned n = 0;
 
     while (n < relay->guest.format.num && !relay->fault) {
-        enum vdt_reap reap = vdt_device_ring_reap(&relay->device, &used);
+        enum vdt_reap reap = split ? vdt_device_split_reap(&relay->device, &used)
+                                   : vdt_device_packed_reap(&relay->device, &used);
 
         if (reap == VDT_REAP_EMPTY)
             break;
@@ -198,19 +228,23 @@ vdt_relay_back(struct vdt_relay *relay)
             break;
         }
 
-        struct vdt_inflight_head *head = &relay->inflight.heads[used.id];
+        const struct vdt_inflight_head *head = &relay->inflight.heads[used.id];
         /* The device may have written beyond used.len (virtio 1.2, 2.7.8.2: at least len bytes). */
         if (relay->log)
             vdt_inflight_each_writable(
                 &relay->inflight, used.id,
                 relay->dirty_used_width && !used.whole ? used.len : UINT64_MAX, mark, relay);
-        vdt_guest_ring_give(&relay->guest, head->guest_id, head->slots, used.len);
+        if (split)
+            vdt_guest_split_give(&relay->guest, used.id, used.len);
+        else
+            vdt_guest_packed_give(&relay->guest, head->guest_id, head->slots, used.len);
         vdt_inflight_drop(&relay->inflight, used.id);
-        COUNT(relay->counters.bytes_in, used.len);
+        bytes += used.len;
         n++;
     }
     if (n > 0) {
         COUNT(relay->counters.returned, n);
+        COUNT(relay->counters.bytes_in, bytes);
         vdt_guest_ring_publish(&relay->guest);
         bool call = vdt_guest_ring_needs_call(&relay->guest, from);
         if (relay->log)
@@ -221,6 +255,12 @@ vdt_relay_back(struct vdt_relay *relay)
         }
     }
     return n;
+}
+
+unsigned
+vdt_relay_back(struct vdt_relay *relay)
+{
+    return is_split(relay) ? back(relay, true) : back(relay, false);
 }
 
 bool
@@ -290,8 +330,10 @@ vdt_relay_resubmit(struct vdt_relay *relay, uint16_t id, uint16_t slots, const s
                    uint32_t seg_count)
 {
     struct vdt_chain *chain = &relay->chain;
+    uint64_t table_iova = 0;
+    uint16_t shadow_id = 0;
 
-    if (relay->guest.format.kind == VDT_RING_SPLIT) {
+    if (is_split(relay)) {
         if (vdt_guest_ring_take_head(&relay->guest, &relay->reader, id, chain) != VDT_TAKE_CHAIN) {
             break_down(relay, relay->guest.fault ? relay->guest.fault : VDT_FAULT_HEAD, false);
             return false;
@@ -303,11 +345,12 @@ vdt_relay_resubmit(struct vdt_relay *relay, uint16_t id, uint16_t slots, const s
             return false;
         }
     }
-    if (admit(relay) != ADMITTED) {
+    if (admit(relay, &shadow_id, &table_iova) != ADMITTED) {
         if (!relay->fault)
             break_down(relay, VDT_FAULT_TOO_LONG, false);
         return false;
     }
+    vdt_device_ring_post(&relay->device, chain, shadow_id, table_iova, table_size(chain));
     return true;
 }
 
