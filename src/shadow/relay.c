@@ -279,6 +279,8 @@ vdt_relay_work(struct vdt_relay *relay)
             more |= vdt_guest_ring_kicks_on(&relay->guest);
     }
     log_wishes(relay);
+    __atomic_store_n(&relay->counters.pos.avail, relay->guest.pos.avail, __ATOMIC_RELAXED);
+    __atomic_store_n(&relay->counters.pos.used, relay->guest.pos.used, __ATOMIC_RELAXED);
     return more && !relay->fault;
 }
 
@@ -381,6 +383,7 @@ vdt_relay_init(struct vdt_relay *relay, const struct vdt_relay_config *config)
     vdt_guest_ring_init(&relay->guest, &config->format, &config->guest_mem, config->guest_pos);
     vdt_device_ring_init(&relay->device, &config->format, &config->device_mem, config->device_pos);
     vdt_inflight_init(&relay->inflight, &config->format, &config->table_memory);
+    relay->counters.pos = config->guest_pos;
 }
 
 void

@@ -89,8 +89,8 @@ vdt_shadow_view_ring(struct vdt_shadow *s, uint32_t index, struct vdt_shadow_rin
     }
     if (v->active) {
         if (ring->relay_live) {
-            v->pos.avail = __atomic_load_n(&ring->relay.guest.pos.avail, __ATOMIC_RELAXED);
-            v->pos.used = __atomic_load_n(&ring->relay.guest.pos.used, __ATOMIC_RELAXED);
+            v->pos.avail = __atomic_load_n(&c->pos.avail, __ATOMIC_RELAXED);
+            v->pos.used = __atomic_load_n(&c->pos.used, __ATOMIC_RELAXED);
         }
         return;
     }

@@ -42,6 +42,31 @@ tag(unsigned index, unsigned source)
     return (uint64_t) index << 2 | source;
 }
 
+static int
+watch(struct vdt_worker *worker, int fd, uint64_t data)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = data};
+
+    return fd < 0 || epoll_ctl(worker->epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : errno;
+}
+
+static void
+unwatch(struct vdt_worker *worker, int fd)
+{
+    if (fd >= 0)
+        epoll_ctl(worker->epoll, EPOLL_CTL_DEL, fd, NULL);
+}
+
+/* The other end of a frontend's pipe or socket is closed: it would be ready for ever. An eventfd
+ * takes no reads of one byte. */
+static bool
+at_end(int fd)
+{
+    char byte;
+
+    return read(fd, &byte, 1) == 0;
+}
+
 static void
 take_event(struct vdt_worker *worker, uint64_t data)
 {
@@ -50,13 +75,14 @@ take_event(struct vdt_worker *worker, uint64_t data)
     /* A relay detached by an earlier event of the same batch. */
     if (!post->relay)
         return;
-    if ((data & 3) == GUEST_KICK) {
-        vdt_event_drain(post->relay->guest_kick);
-        post->relay->counters.kicks_taken++;
-    } else {
-        vdt_event_drain(post->relay->device_call);
-        post->relay->counters.calls_taken++;
-    }
+    struct vdt_relay_counters *counters = &post->relay->counters;
+    bool kick = (data & 3) == GUEST_KICK;
+    int fd = kick ? post->relay->guest_kick : post->relay->device_call;
+    uint64_t *counter = kick ? &counters->kicks_taken : &counters->calls_taken;
+
+    if (!vdt_event_drain(fd) && at_end(fd))
+        unwatch(worker, fd);
+    __atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
     post->again = true;
 }
 
@@ -169,21 +195,6 @@ struct attach {
     struct vdt_relay *relay;
     int failed;
 };
-
-static int
-watch(struct vdt_worker *worker, int fd, uint64_t data)
-{
-    struct epoll_event event = {.events = EPOLLIN, .data.u64 = data};
-
-    return fd < 0 || epoll_ctl(worker->epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : errno;
-}
-
-static void
-unwatch(struct vdt_worker *worker, int fd)
-{
-    if (fd >= 0)
-        epoll_ctl(worker->epoll, EPOLL_CTL_DEL, fd, NULL);
-}
 
 static void
 attach(void *arg)
