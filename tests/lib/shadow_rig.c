@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "lib/shadow_rig.h"
 
-#include <criterion/criterion.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#ifdef VDT_PLAIN_TEST
+#include "lib/plain_assert.h"
+#else
+#include <criterion/criterion.h>
+#endif
 
 #include "base/fd.h"
 #include "base/wire.h"
