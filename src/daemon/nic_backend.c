@@ -266,22 +266,25 @@ set_mtu(void *ctx, uint16_t mtu, GError **error)
     return true;
 }
 
-/* The in-flight list travels in the state, exact; the shared area is for a backend that crashes and
- * keeps nothing else. */
+/* The in-flight list of a migration travels in the state, exact; the shared area is for a tracker
+ * that crashes and keeps nothing else. */
 static bool
 get_inflight(void *ctx, uint16_t queues, uint16_t size, int *ret_fd, uint64_t *ret_size,
              uint64_t *ret_offset, GError **error)
 {
-    g_set_error(error, VDT_ERROR, VDT_ERROR_UNSUPPORTED, "no shared in-flight area is kept");
-    return false;
+    struct vdt_nic *nic = ctx;
+
+    *ret_offset = 0;
+    return vdt_shadow_get_inflight(nic->shadow, queues, size, ret_fd, ret_size, error);
 }
 
 static bool
 set_inflight(void *ctx, uint16_t queues, uint16_t size, int fd, uint64_t mmap_size,
              uint64_t mmap_offset, GError **error)
 {
-    vdt_close(fd);
-    return get_inflight(ctx, queues, size, NULL, NULL, NULL, error);
+    struct vdt_nic *nic = ctx;
+
+    return vdt_shadow_set_inflight(nic->shadow, queues, size, fd, mmap_size, mmap_offset, error);
 }
 
 void

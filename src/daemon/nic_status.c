@@ -109,6 +109,7 @@ add_ring(struct vdt_nic *nic, JsonBuilder *builder, uint32_t ring)
     add_count(builder, "kicks_sent", view.kicks_sent);
     add_count(builder, "calls_taken", view.calls_taken);
     add_count(builder, "calls_sent", view.calls_sent);
+    add_count(builder, "ran_again", view.ran_again);
     json_builder_end_object(builder);
 }
 

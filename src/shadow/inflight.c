@@ -29,6 +29,7 @@ vdt_inflight_init(struct vdt_inflight *f, const struct vdt_ring_format *format,
     if (format->indirect) {
         f->table = *table;
         f->kept_tables = g_malloc0(vdt_inflight_table_size(num));
+        f->table_descs = g_new0(struct vdt_seg, num);
         f->long_free = (1u << VDT_TABLES_LONG) - 1;
     }
 }
@@ -42,6 +43,7 @@ vdt_inflight_clear(struct vdt_inflight *f)
     g_clear_pointer(&f->free_ids, g_free);
     g_clear_pointer(&f->free_segs, g_free);
     g_clear_pointer(&f->kept_tables, g_free);
+    g_clear_pointer(&f->table_descs, g_free);
 }
 
 /* Where the table of @head starts, in segments, in both copies. */
@@ -138,6 +140,8 @@ vdt_inflight_keep_list(struct vdt_inflight *f, const struct vdt_chain *chain, ui
     f->count++;
 
     if (chain->indirect) {
+        f->table_descs[id] = (struct vdt_seg){
+            .addr = chain->table_addr, .len = chain->table_len, .flags = VDT_SEG_INDIRECT};
         size_t start = table_start(f, id, long_table);
         if (long_table)
             f->long_free &= ~(1u << (long_table - 1));

@@ -53,6 +53,7 @@ struct vdt_inflight {
     uint32_t free_id_count, free_seg_count;
     struct vdt_table_memory table; /* borrowed from the arena; host NULL without INDIRECT */
     struct vdt_seg *kept_tables;   /* owned, same shape; guest addresses */
+    struct vdt_seg *table_descs;   /* owned; by id: where the guest's table lies, packed */
     unsigned long_free;            /* bit per long table */
 };
 

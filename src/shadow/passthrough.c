@@ -69,6 +69,8 @@ vdt_shadow_choose_mode(struct vdt_shadow *s, const char **ret_reason)
     } rules[] = {
         {s->options.policy == VDT_SHADOW_ALWAYS, "asked for (--shadow always)"},
         {s->log_all, "dirty logging is on"},
+        {s->area != NULL && s->options.policy != VDT_SHADOW_NEVER,
+         "the frontend keeps an in-flight area: what the device has is written down"},
         {s->place->translated,
          "guest memory does not fit the device's address range at IOVA = GPA"},
         {!info->suspend || !info->ring_state,

@@ -95,6 +95,18 @@ fill_table(struct vdt_relay *relay, struct vdt_seg *table)
     return true;
 }
 
+/* Written down for whoever comes after us, before the device has it. */
+static __attribute__((noinline)) void
+note_in_flight(struct vdt_relay *relay, uint16_t id)
+{
+    const struct vdt_chain *chain = &relay->chain;
+    bool table = chain->indirect && relay->guest.format.kind == VDT_RING_PACKED;
+
+    vdt_area_ring_take(relay->area, id, chain->id, chain->slots,
+                       table ? relay->inflight.table_descs : relay->inflight.segs,
+                       table ? id : relay->inflight.heads[id].seg);
+}
+
 enum admit { ADMITTED, NO_ROOM, GUEST_BROKE };
 
 /* Kept and translated: from a checked chain to one that can be posted. Nothing is kept on failure.
@@ -121,8 +133,11 @@ admit(struct vdt_relay *relay, uint16_t *ret_id, uint64_t *ret_table_iova)
         ok = translate(relay, &chain->seg[i]);
     if (G_UNLIKELY(chain->indirect))
         ok = ok && fill_table(relay, table);
-    if (G_LIKELY(ok))
+    if (G_LIKELY(ok)) {
+        if (G_UNLIKELY(relay->area))
+            note_in_flight(relay, *ret_id);
         return ADMITTED;
+    }
     vdt_inflight_drop(&relay->inflight, *ret_id);
     break_down(relay, VDT_FAULT_ADDRESS, false);
     return GUEST_BROKE;
@@ -239,13 +254,19 @@ back(struct vdt_relay *relay, const bool split)
         else
             vdt_guest_packed_give(&relay->guest, head->guest_id, head->slots, used.len);
         vdt_inflight_drop(&relay->inflight, used.id);
+        if (G_UNLIKELY(relay->area))
+            vdt_area_ring_give(relay->area, used.id);
         bytes += used.len;
         n++;
     }
     if (n > 0) {
         COUNT(relay->counters.returned, n);
         COUNT(relay->counters.bytes_in, bytes);
+        if (G_UNLIKELY(relay->area))
+            vdt_area_ring_publishing(relay->area, relay->guest.pos.used);
         vdt_guest_ring_publish(&relay->guest);
+        if (G_UNLIKELY(relay->area))
+            vdt_area_ring_published(relay->area, relay->guest.pos.used);
         bool call = vdt_guest_ring_needs_call(&relay->guest, from);
         if (relay->log)
             log_ring(relay, from);
@@ -323,6 +344,8 @@ rebuild_packed(struct vdt_relay *relay, uint16_t id, uint16_t slots, const struc
     chain->id = id;
     chain->slots = slots;
     chain->indirect = indirect;
+    chain->table_addr = relay->resubmit_table.addr;
+    chain->table_len = relay->resubmit_table.len;
     chain->direct = indirect ? 0 : seg_count;
     return fault != VDT_FAULT_NONE ? fault : vdt_chain_walk_end(&walk, chain);
 }

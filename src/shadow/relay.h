@@ -11,6 +11,7 @@
 #include "memory/guest_map.h"
 #include "memory/iova_space.h"
 #include "shadow/inflight.h"
+#include "shadow/inflight_area.h"
 #include "virtio/device_ring.h"
 #include "virtio/guest_ring.h"
 
@@ -32,7 +33,9 @@ struct vdt_relay {
     const struct vdt_iova_table *table; /* borrowed; NULL: IOVA = GPA */
     struct vdt_dirty_log *log;          /* borrowed; NULL: no logging */
     bool dirty_used_width;
-    struct vdt_ring_addr gpa; /* the guest ring's areas */
+    struct vdt_area_ring *area;    /* borrowed; NULL: no in-flight area is kept */
+    struct vdt_seg resubmit_table; /* packed: where the table of the next resubmit() lies */
+    struct vdt_ring_addr gpa;      /* the guest ring's areas */
 
     int guest_kick, guest_call;   /* borrowed; -1: none */
     int device_kick, device_call; /* borrowed eventfds of ours */

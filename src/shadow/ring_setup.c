@@ -107,6 +107,11 @@ vdt_shadow_settle_position(struct vdt_shadow *s, uint32_t index, GError **error)
                     index, held_slots(&format, ring), distance(&format, ring->pos));
         return false;
     }
+    bool recovered = false;
+    if (!ring->kept && !vdt_shadow_recover_ring(s, index, &recovered, error))
+        return false;
+    if (recovered)
+        return true;
     vdt_shadow_ring_forget(ring);
     ring->pos.used = used;
     if (!vdt_ring_pos_valid(&format, ring->pos)) {
@@ -321,6 +326,7 @@ vdt_shadow_end_ring(struct vdt_shadow *s, struct vdt_shadow_ring *ring)
 {
     if (ring->relay_live)
         vdt_relay_clear(&ring->relay);
+    vdt_area_ring_close(&ring->area);
     /* A call that the source did not come to pass on: the guest may wait for it. */
     if (ring->call_source && vdt_event_drain(ring->device_call))
         vdt_event_signal(ring->call);

@@ -284,8 +284,8 @@ vdt_shadow_update(struct vdt_shadow *s, GError **error)
     return vdt_shadow_freeze(s, error) && vdt_shadow_thaw(s, error);
 }
 
-void
-vdt_shadow_reset(struct vdt_shadow *s)
+static void
+stop_all(struct vdt_shadow *s)
 {
     g_autoptr(GError) error = NULL;
 
@@ -305,9 +305,19 @@ vdt_shadow_reset(struct vdt_shadow *s)
 }
 
 void
+vdt_shadow_reset(struct vdt_shadow *s)
+{
+    stop_all(s);
+    /* The guest's rings begin anew. */
+    for (uint32_t i = 0; s->area && i < s->ring_count; i++)
+        vdt_inflight_area_forget(s->area, i);
+}
+
+void
 vdt_shadow_disconnect(struct vdt_shadow *s)
 {
-    vdt_shadow_reset(s);
+    stop_all(s);
+    g_clear_pointer(&s->area, vdt_inflight_area_free);
     for (unsigned i = 0; i < VDT_RINGS_MAX; i++) {
         struct vdt_shadow_ring *ring = &s->rings[i];
         vdt_shadow_ring_forget(ring);

@@ -103,6 +103,12 @@ bool vdt_shadow_set_features(struct vdt_shadow *shadow, uint64_t acked, bool log
 bool vdt_shadow_set_memory(struct vdt_shadow *shadow, struct vdt_guest_map *map, GError **error);
 bool vdt_shadow_set_log(struct vdt_shadow *shadow, int fd, uint64_t offset, uint64_t size,
                         GError **error);
+/* The in-flight area (inflight_area.h): a fresh one; the one that is kept from here on, until
+ * disconnect(). What it says counts for rings of which nothing else is known. */
+bool vdt_shadow_get_inflight(struct vdt_shadow *shadow, uint16_t queues, uint16_t size, int *ret_fd,
+                             uint64_t *ret_size, GError **error);
+bool vdt_shadow_set_inflight(struct vdt_shadow *shadow, uint16_t queues, uint16_t size, int fd,
+                             uint64_t mmap_size, uint64_t mmap_offset, GError **error);
 bool vdt_shadow_set_num(struct vdt_shadow *shadow, uint32_t ring, uint32_t num, GError **error);
 /* Addresses in the frontend's space; translated when the ring starts. */
 bool vdt_shadow_set_addr(struct vdt_shadow *shadow, uint32_t ring, uint64_t desc, uint64_t driver,
@@ -171,6 +177,7 @@ struct vdt_shadow_ring_view {
     uint32_t request_count;
     uint64_t chains, returned, bytes_in, bytes_out, kicks_taken, kicks_sent, calls_taken,
         calls_sent;
+    uint64_t ran_again; /* requests made available again after a crash: at least once */
 };
 
 uint32_t vdt_shadow_ring_count(const struct vdt_shadow *shadow); /* by the guest's index */

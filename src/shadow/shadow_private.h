@@ -21,6 +21,7 @@ struct vdt_held_request {
     uint16_t id, slots;
     uint32_t seg_count;
     struct vdt_seg *segs; /* owned; packed only */
+    struct vdt_seg table; /* packed: where its table lies; len 0: none, or not known */
 };
 
 struct vdt_shadow_ring {
@@ -41,10 +42,12 @@ struct vdt_shadow_ring {
 
     /* While it is part of the running device. */
     bool active, attached, direct; /* @direct: the device works on the guest's own ring */
-    uint16_t direct_from; /* the used index at which the device took the ring over */
+    uint16_t direct_from;          /* the used index at which the device took the ring over */
     bool relay_live;
     bool in_step; /* relay: the device's ring stands where the guest's does */
     struct vdt_relay relay;
+    struct vdt_area_ring area; /* open while the relay is tracked */
+    uint64_t ran_again;        /* requests that the area gave back after a crash */
     struct vdt_ring_addr gpa;
     struct vdt_ring_mem guest_mem;
     int device_kick, device_call; /* owned eventfds, -1 */
@@ -65,6 +68,7 @@ struct vdt_shadow {
     struct vdt_placement *place; /* owned, @dev's */
     struct vdt_placement *spare; /* owned, NULL: of a device that is prepared or was exchanged */
     struct vdt_dirty_log log;
+    struct vdt_inflight_area *area; /* owned, NULL: the frontend keeps none for us */
 
     struct vdt_shadow_ring rings[VDT_RINGS_MAX];
     uint32_t ring_count;
@@ -122,6 +126,14 @@ void vdt_shadow_measure(const struct vdt_shadow *s, const struct vdt_negotiation
                         uint64_t need[VDT_ARENA_PARTS]);
 void vdt_shadow_end_rings(struct vdt_shadow *s);
 void vdt_shadow_end_ring(struct vdt_shadow *s, struct vdt_shadow_ring *ring);
+
+/* recover.c */
+/* Where a ring of which nothing is known stands by the in-flight area, and what it had in flight.
+ */
+bool vdt_shadow_recover_ring(struct vdt_shadow *s, uint32_t ring, bool *ret_recovered,
+                             GError **error);
+/* From here on the ring's relay, which is parked, writes down what is in flight. */
+void vdt_shadow_track_ring(struct vdt_shadow *s, uint32_t ring);
 
 /* start.c */
 bool vdt_shadow_start_guest_cvq(struct vdt_shadow *s, GError **error);

@@ -49,11 +49,19 @@ resubmit(struct vdt_shadow *s)
     for (uint32_t i = 0; i < s->ring_count; i++) {
         struct vdt_shadow_ring *ring = &s->rings[i];
 
-        if (!ring->active || ring->direct)
+        if (!ring->active)
             continue;
+        if (ring->direct) {
+            /* Nobody writes down what such a ring has in flight. */
+            if (s->area)
+                vdt_inflight_area_forget(s->area, i);
+            continue;
+        }
+        vdt_shadow_track_ring(s, i);
         for (unsigned r = 0; r < ring->held->len; r++) {
             const struct vdt_held_request *request =
                 &g_array_index(ring->held, struct vdt_held_request, r);
+            ring->relay.resubmit_table = request->table;
             if (!vdt_relay_resubmit(&ring->relay, request->id, request->slots, request->segs,
                                     request->seg_count))
                 break;

@@ -145,6 +145,9 @@ keep_state(struct vdt_shadow_ring *ring)
                              ? vdt_inflight_segments(&relay->inflight, ids[i], segs)
                              : 0;
         vdt_shadow_ring_hold(ring, head->guest_id, head->slots, segs, count);
+        if (head->indirect)
+            g_array_index(ring->held, struct vdt_held_request, i).table =
+                relay->inflight.table_descs[ids[i]];
     }
     ring->pos = ring->kept_pos = relay->guest.pos;
     ring->kept = true;

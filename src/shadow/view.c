@@ -75,6 +75,7 @@ vdt_shadow_view_ring(struct vdt_shadow *s, uint32_t index, struct vdt_shadow_rin
         .exact = ring->exact,
         .broken = ring->broken,
         .pos = ring->pos,
+        .ran_again = ring->ran_again,
     };
     v->active = v->is_cvq ? s->cvq_running : ring->active && s->mode != VDT_MODE_FROZEN;
     if (ring->relay_live) {

@@ -31,6 +31,8 @@ struct vdt_chain {
     uint16_t head;       /* split: ring index of the first descriptor; packed: slot of it */
     uint16_t id;         /* packed: buffer id, opaque 16 bits; split: equal to head */
     uint16_t slots;      /* ring descriptors consumed, >= 1 (direct + the one INDIRECT, if any) */
+    uint64_t table_addr;    /* packed, when @indirect: its table as the guest wrote it; ... */
+    uint32_t table_len;     /* ... 0: not known */
     uint32_t indirect_slot; /* split: ring index of the INDIRECT descriptor, when @indirect */
     uint32_t readable;      /* bytes the device may read */
     uint32_t writable;      /* bytes the device may write; readable + writable < 2^32 */

@@ -64,6 +64,8 @@ copy_list(const struct vdt_guest_ring *ring, const struct vdt_reader *reader, ui
             return fault;
         chain->indirect = true;
         chain->indirect_slot = chain->head;
+        chain->table_addr = desc.addr;
+        chain->table_len = desc.len;
     }
     return vdt_chain_walk_end(&walk, chain);
 }
