@@ -85,7 +85,7 @@ keep_split(struct vdt_inflight *f, const struct vdt_chain *chain)
     return true;
 }
 
-static uint32_t
+static uint16_t
 keep_packed(struct vdt_inflight *f, const struct vdt_chain *chain)
 {
     uint16_t first = 0, before = 0;
@@ -103,8 +103,8 @@ keep_packed(struct vdt_inflight *f, const struct vdt_chain *chain)
 }
 
 enum vdt_keep
-vdt_inflight_keep_list(struct vdt_inflight *f, const struct vdt_chain *chain, uint16_t *ret_id,
-                       struct vdt_seg **ret_table, uint64_t *ret_table_iova)
+vdt_inflight_keep(struct vdt_inflight *f, const struct vdt_chain *chain, uint16_t *ret_id,
+                  struct vdt_seg **ret_table, uint64_t *ret_table_iova)
 {
     uint32_t table = chain->count - chain->direct;
     uint8_t long_table = 0;
@@ -129,10 +129,10 @@ vdt_inflight_keep_list(struct vdt_inflight *f, const struct vdt_chain *chain, ui
 
     struct vdt_inflight_head *head = &f->heads[id];
     head->order = f->order++;
-    head->direct = chain->direct;
-    head->table = table;
+    head->direct = (uint16_t) chain->direct;
+    head->table = (uint16_t) table;
     head->indirect = chain->indirect;
-    head->indirect_slot = chain->indirect_slot;
+    head->indirect_slot = (uint16_t) chain->indirect_slot;
     head->guest_id = chain->id;
     head->slots = chain->slots;
     head->long_table = long_table;
@@ -154,10 +154,10 @@ vdt_inflight_keep_list(struct vdt_inflight *f, const struct vdt_chain *chain, ui
 }
 
 void
-vdt_inflight_drop_list(struct vdt_inflight *f, uint16_t id)
+vdt_inflight_drop(struct vdt_inflight *f, uint16_t id)
 {
     struct vdt_inflight_head *head = &f->heads[id];
-    uint16_t at = (uint16_t) head->seg;
+    uint16_t at = head->seg;
 
     for (uint32_t i = 0; i < head->direct; i++) {
         if (f->kind == VDT_RING_SPLIT)
@@ -188,11 +188,11 @@ mark_one(const struct vdt_seg *seg, uint64_t left, vdt_mark mark, void *ctx)
 }
 
 void
-vdt_inflight_mark_list(const struct vdt_inflight *f, uint16_t id, uint64_t limit, vdt_mark mark,
-                       void *ctx)
+vdt_inflight_each_writable(const struct vdt_inflight *f, uint16_t id, uint64_t limit, vdt_mark mark,
+                           void *ctx)
 {
     const struct vdt_inflight_head *head = &f->heads[id];
-    uint16_t at = (uint16_t) head->seg;
+    uint16_t at = head->seg;
 
     for (uint32_t i = 0; i < head->direct; i++) {
         limit = mark_one(&f->segs[at], limit, mark, ctx);
@@ -231,7 +231,7 @@ uint32_t
 vdt_inflight_segments(const struct vdt_inflight *f, uint16_t id, struct vdt_seg *segs)
 {
     const struct vdt_inflight_head *head = &f->heads[id];
-    uint16_t at = (uint16_t) head->seg;
+    uint16_t at = head->seg;
 
     for (uint32_t i = 0; i < head->direct; i++) {
         segs[i] = f->segs[at];
@@ -240,5 +240,5 @@ vdt_inflight_segments(const struct vdt_inflight *f, uint16_t id, struct vdt_seg 
     if (head->indirect)
         memcpy(segs + head->direct, f->kept_tables + table_start(f, id, head->long_table),
                head->table * sizeof(struct vdt_seg));
-    return head->direct + head->table;
+    return (uint32_t) head->direct + head->table;
 }

@@ -22,11 +22,11 @@
 #define VDT_TABLES_LONG 4u /* tables of ring size, for each ring */
 
 struct vdt_inflight_head {
-    uint64_t order;  /* fetch order */
-    uint32_t seg;    /* first kept segment of the direct part */
-    uint32_t direct; /* segments of the direct part */
-    uint32_t table;  /* segments of the table */
-    uint32_t indirect_slot;
+    uint64_t order;         /* fetch order */
+    uint16_t seg;           /* first kept segment of the direct part */
+    uint16_t direct;        /* segments of the direct part */
+    uint16_t table;         /* segments of the table */
+    uint16_t indirect_slot; /* split: of the ring */
     uint16_t guest_id;
     uint16_t slots;
     uint8_t long_table; /* 0: the id's own; else 1 + index in the pool */
@@ -70,79 +70,36 @@ enum vdt_keep {
     VDT_KEEP_OWNED, /* a descriptor that another chain in flight owns: the guest broke the ring */
 };
 
-/* Called for a device-writable stretch. */
-typedef void (*vdt_mark)(void *ctx, uint64_t gpa, uint64_t len);
-
-/* What the inline calls below do for anything but a split chain of one descriptor, which is what
- * most are. */
-enum vdt_keep vdt_inflight_keep_list(struct vdt_inflight *f, const struct vdt_chain *chain,
-                                     uint16_t *ret_id, struct vdt_seg **ret_table,
-                                     uint64_t *ret_table_iova);
-void vdt_inflight_drop_list(struct vdt_inflight *f, uint16_t id);
-void vdt_inflight_mark_list(const struct vdt_inflight *f, uint16_t id, uint64_t limit,
-                            vdt_mark mark, void *ctx);
-
-/* Field by field, which atomic stores make sure of: the take has just written them so, and one wide
- * load of the whole would wait until they have left the store buffer. */
-static inline void
-vdt_inflight_copy_fresh(struct vdt_seg *to, const struct vdt_seg *from)
-{
-    __atomic_store_n(&to->addr, from->addr, __ATOMIC_RELAXED);
-    __atomic_store_n(&to->len, from->len, __ATOMIC_RELAXED);
-    __atomic_store_n(&to->flags, from->flags, __ATOMIC_RELAXED);
-    __atomic_store_n(&to->next, from->next, __ATOMIC_RELAXED);
-}
-
 /* Keep @chain (guest addresses). @ret_id: for the device. Where it has a table, @ret_table is the
  * device-visible copy to be filled and @ret_table_iova its address. */
-static inline enum vdt_keep
-vdt_inflight_keep(struct vdt_inflight *f, const struct vdt_chain *chain, uint16_t *ret_id,
-                  struct vdt_seg **ret_table, uint64_t *ret_table_iova)
-{
-    uint16_t id = chain->head;
+enum vdt_keep vdt_inflight_keep(struct vdt_inflight *f, const struct vdt_chain *chain,
+                                uint16_t *ret_id, struct vdt_seg **ret_table,
+                                uint64_t *ret_table_iova);
+void vdt_inflight_drop(struct vdt_inflight *f, uint16_t id);
 
-    if (f->kind != VDT_RING_SPLIT || chain->direct != 1 || chain->slots != 1)
-        return vdt_inflight_keep_list(f, chain, ret_id, ret_table, ret_table_iova);
-    if (f->owned_seg[id])
-        return VDT_KEEP_OWNED;
-    f->owned_seg[id] = true;
-    vdt_inflight_copy_fresh(&f->segs[id], &chain->seg[0]);
-    f->heads[id] = (struct vdt_inflight_head){
-        .order = f->order++, .seg = id, .direct = 1, .guest_id = id, .slots = 1, .busy = true};
+/* The same for a split chain of one descriptor, @head, which is not owned. */
+static inline void
+vdt_inflight_keep_single(struct vdt_inflight *f, uint16_t head, const struct vdt_seg *seg)
+{
+    f->owned_seg[head] = true;
+    f->segs[head] = *seg;
+    f->heads[head] = (struct vdt_inflight_head){
+        .order = f->order++, .seg = head, .direct = 1, .guest_id = head, .slots = 1, .busy = true};
     f->count++;
-    *ret_id = id;
-    return VDT_KEEP_OK;
 }
 
 static inline void
-vdt_inflight_drop(struct vdt_inflight *f, uint16_t id)
+vdt_inflight_drop_single(struct vdt_inflight *f, uint16_t head)
 {
-    struct vdt_inflight_head *head = &f->heads[id];
-
-    if (f->kind != VDT_RING_SPLIT || head->direct != 1 || head->slots != 1) {
-        vdt_inflight_drop_list(f, id);
-        return;
-    }
-    f->owned_seg[id] = false;
-    head->busy = false;
+    f->owned_seg[head] = false;
+    f->heads[head].busy = false;
     f->count--;
 }
 
 /* Call @mark for each device-writable stretch of the chain; at most @limit bytes in all. */
-static inline void
-vdt_inflight_each_writable(const struct vdt_inflight *f, uint16_t id, uint64_t limit, vdt_mark mark,
-                           void *ctx)
-{
-    const struct vdt_inflight_head *head = &f->heads[id];
-    const struct vdt_seg *seg = &f->segs[head->seg];
-
-    if (head->direct != 1 || head->slots != 1) {
-        vdt_inflight_mark_list(f, id, limit, mark, ctx);
-        return;
-    }
-    if (seg->flags & VDT_SEG_WRITE)
-        mark(ctx, seg->addr, seg->len < limit ? seg->len : limit);
-}
+typedef void (*vdt_mark)(void *ctx, uint64_t gpa, uint64_t len);
+void vdt_inflight_each_writable(const struct vdt_inflight *f, uint16_t id, uint64_t limit,
+                                vdt_mark mark, void *ctx);
 
 /* Ids in fetch order into @ids (room for num). Returns how many. Not for the data path. */
 uint32_t vdt_inflight_list(const struct vdt_inflight *f, uint16_t *ids);

@@ -16,9 +16,7 @@
 #include "base/fd.h"
 #include "base/wire.h"
 #include "virtio/chain_walk.h"
-#include "virtio/device_packed.h"
 #include "virtio/device_split.h"
-#include "virtio/guest_packed.h"
 #include "virtio/guest_split.h"
 
 #define COUNT(counter, n) __atomic_store_n(&(counter), (counter) + (n), __ATOMIC_RELAXED)
@@ -63,11 +61,17 @@ translate(const struct vdt_relay *relay, struct vdt_seg *seg)
         return false;
     if (G_LIKELY(!relay->table) || seg->len == 0)
         return true;
-    return vdt_iova_table_lookup(relay->table, seg->addr, seg->len, &seg->addr);
+
+    /* Not into the segment itself: one whose address is taken does not stay in registers. */
+    uint64_t to;
+    bool found = vdt_iova_table_lookup(relay->table, seg->addr, seg->len, &to);
+    if (found)
+        seg->addr = to;
+    return found;
 }
 
 /* The table's copy for the device, in the layout and byte order of a split or packed table. */
-static __attribute__((noinline)) bool
+static bool
 fill_table(struct vdt_relay *relay, struct vdt_seg *table)
 {
     struct vdt_chain *chain = &relay->chain;
@@ -111,7 +115,7 @@ enum admit { ADMITTED, NO_ROOM, GUEST_BROKE };
 
 /* Kept and translated: from a checked chain to one that can be posted. Nothing is kept on failure.
  */
-static inline __attribute__((always_inline)) enum admit
+static enum admit
 admit(struct vdt_relay *relay, uint16_t *ret_id, uint64_t *ret_table_iova)
 {
     struct vdt_chain *chain = &relay->chain;
@@ -149,55 +153,100 @@ table_size(const struct vdt_chain *chain)
     return (chain->count - chain->direct) * (uint32_t) sizeof(struct vdt_seg);
 }
 
-/* Both ways exist twice, for split and for packed, out of one text: @split is a constant where
- * these are called, and the steps of a split ring are inline. */
-static inline __attribute__((always_inline)) unsigned
-forward(struct vdt_relay *relay, const bool split)
+/*
+ * A run of split chains of one descriptor, which most are, straight from ring to ring. The run ends
+ * before the first that is anything else or breaks a rule: the steps of forward() judge that one.
+ */
+static unsigned
+forward_singles(struct vdt_relay *relay, unsigned limit)
 {
-    uint64_t bytes = 0, table_iova = 0;
-    unsigned n = 0;
-    uint16_t id = 0;
+    if (relay->device.format.in_order || relay->guest.fault ||
+        (relay->guest.avail_seen == relay->guest.pos.avail &&
+         vdt_guest_split_look(&relay->guest) != VDT_TAKE_CHAIN))
+        return 0;
 
-    relay->stalled = false;
-    while (n < relay->guest.format.num && !relay->fault) {
-        enum vdt_take take =
-            split ? vdt_guest_split_take(&relay->guest, &relay->reader, &relay->chain)
-                  : vdt_guest_packed_take(&relay->guest, &relay->reader, &relay->chain);
+    struct vdt_guest_ring *guest = &relay->guest;
+    struct vdt_device_ring *device = &relay->device;
+    const struct vdt_ring_mem from = guest->mem, to = device->mem;
+    const uint16_t num = guest->format.num;
+    uint32_t ready = (uint16_t) (guest->avail_seen - guest->pos.avail);
+    uint64_t bytes = 0;
+    uint16_t n = 0;
 
-        if (take == VDT_TAKE_EMPTY)
-            break;
-        if (G_UNLIKELY(take == VDT_TAKE_BROKEN)) {
-            break_down(relay, relay->guest.fault, false);
-            break;
-        }
+    ready = MIN(MIN(ready, limit), num - device->in_flight);
+    for (; n < ready; n++) {
+        struct vdt_seg seg, mapped;
+        uint16_t head;
 
-        enum admit admitted = admit(relay, &id, &table_iova);
-        if (G_UNLIKELY(admitted != ADMITTED)) {
-            vdt_guest_ring_untake(&relay->guest, &relay->chain);
-            relay->stalled = admitted == NO_ROOM;
+        if (!vdt_guest_split_see_single(&from, num, (uint16_t) (guest->pos.avail + n), &head,
+                                        &seg) ||
+            relay->inflight.owned_seg[head])
             break;
-        }
-        if (split)
-            vdt_device_split_post(&relay->device, &relay->chain, id, table_iova,
-                                  table_size(&relay->chain));
-        else
-            vdt_device_packed_post(&relay->device, &relay->chain, id, table_iova,
-                                   table_size(&relay->chain));
-        bytes += relay->chain.readable;
-        n++;
+        mapped = seg;
+        if (!translate(relay, &mapped))
+            break;
+        vdt_inflight_keep_single(&relay->inflight, head, &seg);
+        if (G_UNLIKELY(relay->area))
+            vdt_area_ring_take(relay->area, head, head, 1, relay->inflight.segs, head);
+        vdt_device_split_put_single(&to, num, (uint16_t) (device->pos.avail + n), device->posted,
+                                    head, &mapped);
+        bytes += seg.flags & VDT_SEG_WRITE ? 0 : seg.len;
     }
-    if (n > 0) {
-        COUNT(relay->counters.chains, n);
-        COUNT(relay->counters.bytes_out, bytes);
-        vdt_relay_kick_device(relay);
-    }
+    guest->pos.avail += n;
+    guest->in_flight += n;
+    device->pos.avail += n;
+    device->in_flight += n;
+    COUNT(relay->counters.bytes_out, bytes);
     return n;
+}
+
+/* One chain of any kind. False: no more for now. */
+static bool
+forward_one(struct vdt_relay *relay)
+{
+    struct vdt_chain *chain = &relay->chain;
+    uint64_t table_iova = 0;
+    uint16_t id;
+
+    switch (vdt_guest_ring_take(&relay->guest, &relay->reader, chain)) {
+    case VDT_TAKE_EMPTY:
+        return false;
+    case VDT_TAKE_BROKEN:
+        break_down(relay, relay->guest.fault, false);
+        return false;
+    case VDT_TAKE_CHAIN:
+        break;
+    }
+
+    enum admit admitted = admit(relay, &id, &table_iova);
+    if (admitted != ADMITTED) {
+        vdt_guest_ring_untake(&relay->guest, chain);
+        relay->stalled = admitted == NO_ROOM;
+        return false;
+    }
+    vdt_device_ring_post(&relay->device, chain, id, table_iova, table_size(chain));
+    COUNT(relay->counters.bytes_out, chain->readable);
+    return true;
 }
 
 unsigned
 vdt_relay_forward(struct vdt_relay *relay)
 {
-    return is_split(relay) ? forward(relay, true) : forward(relay, false);
+    unsigned n = 0, num = relay->guest.format.num;
+
+    relay->stalled = false;
+    while (n < num && !relay->fault) {
+        if (is_split(relay))
+            n += forward_singles(relay, num - n);
+        if (n == num || !forward_one(relay))
+            break;
+        n++;
+    }
+    if (n > 0) {
+        COUNT(relay->counters.chains, n);
+        vdt_relay_kick_device(relay);
+    }
+    return n;
 }
 
 /* Log what publish() wrote. Our own stores: the fence of needs_call() stands before the test of the
@@ -224,44 +273,98 @@ log_wishes(struct vdt_relay *relay)
     log_ring(relay, relay->guest.published);
 }
 
-static inline __attribute__((always_inline)) unsigned
-back(struct vdt_relay *relay, const bool split)
+/* The device may have written beyond used.len (virtio 1.2, 2.7.8.2: at least len bytes). */
+static inline uint64_t
+dirty_limit(const struct vdt_relay *relay, const struct vdt_used *used)
 {
-    const uint16_t from = relay->guest.pos.used;
-    struct vdt_used used;
+    return relay->dirty_used_width && !used->whole ? used->len : UINT64_MAX;
+}
+
+/* The way back of forward_singles(), with the same end. */
+static unsigned
+back_singles(struct vdt_relay *relay, unsigned limit)
+{
+    if (relay->device.format.in_order || relay->device.fault ||
+        (relay->device.used_seen == relay->device.pos.used &&
+         vdt_device_split_look(&relay->device) != VDT_REAP_USED))
+        return 0;
+
+    struct vdt_guest_ring *guest = &relay->guest;
+    struct vdt_device_ring *device = &relay->device;
+    const struct vdt_ring_mem from = device->mem, to = guest->mem;
+    struct vdt_posted *posted = device->posted;
+    const uint16_t num = guest->format.num;
+    uint32_t ready = MIN((uint16_t) (device->used_seen - device->pos.used), limit);
     uint64_t bytes = 0;
-    unsigned n = 0;
+    uint16_t n = 0;
 
-    while (n < relay->guest.format.num && !relay->fault) {
-        enum vdt_reap reap = split ? vdt_device_split_reap(&relay->device, &used)
-                                   : vdt_device_packed_reap(&relay->device, &used);
+    for (; n < ready; n++) {
+        struct vdt_used used;
 
-        if (reap == VDT_REAP_EMPTY)
+        if (!vdt_device_split_see_single(&from, num, (uint16_t) (device->pos.used + n), posted,
+                                         &used) ||
+            relay->inflight.heads[used.id].direct != 1)
             break;
-        if (G_UNLIKELY(reap == VDT_REAP_BROKEN)) {
-            break_down(relay, relay->device.fault, true);
-            break;
-        }
-
-        const struct vdt_inflight_head *head = &relay->inflight.heads[used.id];
-        /* The device may have written beyond used.len (virtio 1.2, 2.7.8.2: at least len bytes). */
-        if (relay->log)
-            vdt_inflight_each_writable(
-                &relay->inflight, used.id,
-                relay->dirty_used_width && !used.whole ? used.len : UINT64_MAX, mark, relay);
-        if (split)
-            vdt_guest_split_give(&relay->guest, used.id, used.len);
-        else
-            vdt_guest_packed_give(&relay->guest, head->guest_id, head->slots, used.len);
-        vdt_inflight_drop(&relay->inflight, used.id);
+        const struct vdt_seg *seg = &relay->inflight.segs[used.id];
+        if (relay->log && seg->flags & VDT_SEG_WRITE)
+            vdt_dirty_log_mark(relay->log, seg->addr, MIN(seg->len, dirty_limit(relay, &used)));
+        vdt_guest_split_put_used(&to, num, (uint16_t) (guest->pos.used + n), used.id, used.len);
+        posted[used.id].slots = 0;
+        vdt_inflight_drop_single(&relay->inflight, used.id);
         if (G_UNLIKELY(relay->area))
             vdt_area_ring_give(relay->area, used.id);
         bytes += used.len;
+    }
+    device->pos.used += n;
+    device->in_flight -= n;
+    guest->pos.used += n;
+    guest->in_flight -= n;
+    COUNT(relay->counters.bytes_in, bytes);
+    return n;
+}
+
+static bool
+back_one(struct vdt_relay *relay)
+{
+    struct vdt_used used;
+
+    switch (vdt_device_ring_reap(&relay->device, &used)) {
+    case VDT_REAP_EMPTY:
+        return false;
+    case VDT_REAP_BROKEN:
+        break_down(relay, relay->device.fault, true);
+        return false;
+    case VDT_REAP_USED:
+        break;
+    }
+
+    const struct vdt_inflight_head *head = &relay->inflight.heads[used.id];
+    if (relay->log)
+        vdt_inflight_each_writable(&relay->inflight, used.id, dirty_limit(relay, &used), mark,
+                                   relay);
+    vdt_guest_ring_give(&relay->guest, head->guest_id, head->slots, used.len);
+    vdt_inflight_drop(&relay->inflight, used.id);
+    if (relay->area)
+        vdt_area_ring_give(relay->area, used.id);
+    COUNT(relay->counters.bytes_in, used.len);
+    return true;
+}
+
+unsigned
+vdt_relay_back(struct vdt_relay *relay)
+{
+    unsigned n = 0, num = relay->guest.format.num;
+    uint16_t from = relay->guest.pos.used;
+
+    while (n < num && !relay->fault) {
+        if (is_split(relay))
+            n += back_singles(relay, num - n);
+        if (n == num || !back_one(relay))
+            break;
         n++;
     }
     if (n > 0) {
         COUNT(relay->counters.returned, n);
-        COUNT(relay->counters.bytes_in, bytes);
         if (G_UNLIKELY(relay->area))
             vdt_area_ring_publishing(relay->area, relay->guest.pos.used);
         vdt_guest_ring_publish(&relay->guest);
@@ -276,12 +379,6 @@ back(struct vdt_relay *relay, const bool split)
         }
     }
     return n;
-}
-
-unsigned
-vdt_relay_back(struct vdt_relay *relay)
-{
-    return is_split(relay) ? back(relay, true) : back(relay, false);
 }
 
 bool
