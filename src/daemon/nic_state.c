@@ -173,16 +173,23 @@ vdt_nic_state_based(struct vdt_nic *nic, uint32_t ring, uint32_t base, GError **
     return true;
 }
 
-/* The control queue stands where the frozen one stood, and not at its beginning. */
+/* Every ring stands where the frozen one stood (a ring that does not has ended @previous), and not
+ * all of them at their beginning. One alone may: a packed ring passes it every other round. */
 static bool
 goes_on(struct vdt_nic *nic)
 {
     int cvq = vdt_shadow_guest_cvq_index(nic->shadow);
 
-    if (!nic->previous || cvq < 0 || cvq >= (int) VDT_RINGS_MAX || !nic->base_set[cvq])
+    if (!nic->previous || cvq < 0 || cvq >= (int) VDT_RINGS_MAX || !nic->base_set[cvq] ||
+        nic->previous->cvq_index != cvq ||
+        !vdt_snapshot_at_base(nic->previous, (uint32_t) cvq, nic->base[cvq]))
         return false;
-    return nic->previous->cvq_index == cvq && !vdt_snapshot_ring_initial(nic->previous, cvq) &&
-           vdt_snapshot_at_base(nic->previous, (uint32_t) cvq, nic->base[cvq]);
+    for (uint32_t i = 0; i < nic->previous->ring_count; i++) {
+        if (nic->base_set[i] && nic->previous->rings[i].started &&
+            !vdt_snapshot_ring_initial(nic->previous, i))
+            return true;
+    }
+    return false;
 }
 
 bool

@@ -183,6 +183,9 @@ vdt_snapshot_at_base(const struct vdt_snapshot *snapshot, uint32_t ring, uint32_
         vdt_features_ring_format(snapshot->guest_features, snapshot->rings[ring].num);
     struct vdt_ring_pos pos;
 
+    /* A packed base of 0 is a position too, if that is where the ring stopped. */
+    if (base == vdt_snapshot_base(snapshot, ring))
+        return true;
     return vdt_ring_pos_from_base(&format, base, &pos) &&
            pos.avail == snapshot->rings[ring].pos.avail;
 }
