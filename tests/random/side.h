@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Side: one end of a migration without a process or a socket: a NIC of the daemon over sim:, asked
+ * what a vhost-user session would ask it, in the order of a VMM.
+ *
+ * Thread: the caller's is the control thread; device and data threads are the NIC's own.
+ */
+#pragma once
+
+#include "daemon/nic.h"
+#include "guest/driver.h"
+
+struct side {
+    GMainContext *context;  /* owned */
+    struct vdt_device *dev; /* the NIC's; for a look at the simulator */
+    struct vdt_nic *nic;    /* owned */
+    struct vdt_ram *ram;    /* borrowed */
+    uint64_t offered;
+    struct virtio_net_config config;
+    uint64_t *log; /* owned mapping of ram->words, NULL while off */
+};
+
+bool side_open(struct side *side, const char *spec, enum vdt_shadow_policy policy,
+               struct vdt_ram *ram, GError **error);
+void side_close(struct side *side); /* one that was never opened is fine */
+void side_run(struct side *side);   /* what the control thread has to do */
+
+/* @bases NULL: a fresh guest. */
+bool side_start(struct side *side, struct vdt_driver *driver, const uint32_t *bases,
+                GError **error);
+bool side_log(struct side *side, struct vdt_driver *driver, GError **error);
+bool side_stop(struct side *side, struct vdt_driver *driver, uint32_t *ret_bases, GError **error);
+bool side_reset(struct side *side, GError **error);
+
+/* A control state as text, where a VLAN filter that came and went is none; g_free(). */
+char *side_state_text(JsonNode *node);
+/* The device's own control state as text; g_free(). */
+char *side_device_state(struct side *side, GError **error);
+/* What the simulator found wrong with its driver, or NULL. g_free(). */
+char *side_faults(struct side *side);
+/* Bytes that the device has mapped, all spaces. */
+uint64_t side_mapped(struct side *side);
+/* Commands that the device has seen since it was made. */
+uint64_t side_commands(struct side *side);
