@@ -7,6 +7,7 @@
 #include <vdpa-tracker/error.h>
 
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/wire.h"
 #include "virtio/features.h"
 
@@ -261,6 +262,8 @@ close_sim(struct vdt_device *dev)
         sim->backend->close(sim);
     for (unsigned i = 0; i < VDT_SIM_RINGS_MAX; i++)
         vdt_sim_ring_reset(sim, &sim->rings[i]);
+    vdt_log(VDT_LOG_DEBUG, "%s: closed, %" G_GUINT64_FORMAT " frames dropped", dev->info.name,
+            sim->frames_dropped);
     for (unsigned i = 0; i < VDT_SIM_ASIDS; i++)
         g_array_free(sim->space[i], TRUE);
     vdt_close(sim->config_call);

@@ -323,6 +323,7 @@ vdt_sim_ring_reset(struct vdt_sim *sim, struct vdt_sim_ring *ring)
     vdt_close(ring->kick);
     vdt_close(ring->call);
     drop_stock(ring);
+    sim->frames_dropped += ring->backlog.length;
     g_queue_clear_full(&ring->backlog, g_free);
     g_free(ring->scratch);
     *ring = (struct vdt_sim_ring){.kick = -1, .call = -1};
