@@ -83,16 +83,17 @@ drain_transmits(struct vdt_shadow *s, GError **error)
     for (;;) {
         struct pollfd fds[VDT_RINGS_MAX];
         nfds_t n = 0;
+        bool more = false;
 
+        reap_all(s);
         for (uint32_t i = 0; i < s->ring_count; i++) {
             struct vdt_shadow_ring *ring = &s->rings[i];
             if (!ring->active || !ring->relay_live || ring->relay.fault || !is_transmit(s, i))
                 continue;
-            /* Ask for the call first, look second: no completion is slept through. */
-            vdt_device_ring_calls_on(&ring->relay.device);
+            /* After the reaping: the event index asks for the call of the next completion only. */
+            more |= vdt_device_ring_calls_on(&ring->relay.device);
             fds[n++] = (struct pollfd){.fd = ring->device_call, .events = POLLIN};
         }
-        reap_all(s);
         uint32_t left = transmits_in_flight(s);
         int64_t now = g_get_monotonic_time();
         if (left == 0)
@@ -104,7 +105,7 @@ drain_transmits(struct vdt_shadow *s, GError **error)
                         s->dev->info.name, left, s->options.drain_ms);
             return false;
         }
-        if (poll(fds, n, (int) ((deadline - now) / 1000) + 1) > 0) {
+        if (!more && poll(fds, n, (int) ((deadline - now) / 1000) + 1) > 0) {
             for (nfds_t i = 0; i < n; i++)
                 vdt_event_drain(fds[i].fd);
         }

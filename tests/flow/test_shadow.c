@@ -288,6 +288,33 @@ Test(shadow, a_passed_through_device_is_exchanged)
     check_exchange("", "sim:", EVENT, VDT_SHADOW_AUTO);
 }
 
+Test(shadow, a_passed_through_device_that_looks_only_when_kicked_goes_on)
+{
+    check_exchange("kick-only,latency=500", "sim:kick-only", EVENT, VDT_SHADOW_AUTO);
+}
+
+/* The first of two completions moves the event index that the second one is called by. */
+Test(shadow, a_device_that_cannot_suspend_is_waited_for_no_longer_than_it_sends)
+{
+    struct vdt_shadow_options options = rig_options(VDT_SHADOW_AUTO);
+    g_autoptr(GError) error = NULL;
+    struct rig rig;
+
+    options.drain_ms = 5000;
+    rig_init(&rig, "no-suspend,no-base,latency=80000", &options, EVENT);
+    rig_start(&rig);
+    rig_send(&rig, 1);
+    g_usleep(40000);
+    rig_send(&rig, 1);
+    g_usleep(5000);
+    int64_t start = g_get_monotonic_time();
+    cr_assert(vdt_shadow_freeze(rig.shadow, &error), "%s", error ? error->message : "");
+    int64_t took = (g_get_monotonic_time() - start) / 1000;
+    cr_expect_lt(took, 3000, "waited %d ms", (int) took);
+    cr_assert(vdt_shadow_thaw(rig.shadow, &error), "%s", error ? error->message : "");
+    rig_clear(&rig);
+}
+
 /* --- guest memory --- */
 
 Test(shadow, a_region_comes_and_goes_under_traffic)
