@@ -58,9 +58,17 @@ def case(name, expected, actual):
 
 
 def whole_stream(port):
-    sent = subprocess.run([UDPSEQ, 'send', '127.0.0.1', str(port), '1000', '1'], check=True,
-                          stdout=subprocess.PIPE, timeout=20)
+    with tempfile.TemporaryDirectory() as folder:
+        file = os.path.join(folder, 'stamps')
+        before = time.time() * 1e6
+        sent = subprocess.run([UDPSEQ, 'send', '127.0.0.1', str(port), '1000', '1', file], check=True,
+                              stdout=subprocess.PIPE, timeout=20)
+        with open(file, encoding='ascii') as stamps:
+            stamps = json.load(stamps)
     case('the sender counts what it sent', {'sent': 1000}, json.loads(sent.stdout))
+    case('the sender says when it sent each datagram', {'count': 1000, 'sorted': True, 'now': True},
+         {'count': len(stamps), 'sorted': stamps == sorted(stamps),
+          'now': before - 1 <= stamps[0] <= stamps[-1] <= time.time() * 1e6})
 
 
 case('a stream without a fault has no gap', {'sent': 1000, 'received': 1000, 'lost': 0, 'duplicated': 0,

@@ -6,9 +6,8 @@
 
 udpseq=$build/tests/real/udpseq
 stream_rate=1000
-# A datagram is stamped some time before the device sees it, and seen some time before the
-# receiver's clock is read: what a busy machine with two cores needs to get from one to the other.
-stream_slack_ms=${VDT_STREAM_SLACK_MS:-30}
+# What the guest's clock may be off, and a busy machine late, in ms.
+stream_slack_ms=${VDT_STREAM_SLACK_MS:-20}
 
 # streams_start SECONDS GUEST-ADDRESS HOST-ADDRESS: one stream each way.
 streams_start() {
@@ -20,7 +19,7 @@ streams_start() {
     start receiver bash -c 'exec "$0" recv 7002 "$1" "$2" >"$3"' \
         "$udpseq" $((seconds + 10)) "$work/receiving" "$work/from-guest.json"
     wait_for 10 test -e "$work/guest/receiving" -a -e "$work/receiving" || return 1
-    start sender "$udpseq" send "$2" 7001 "$stream_rate" "$seconds"
+    start sender "$udpseq" send "$2" 7001 "$stream_rate" "$seconds" "$work/to-guest.stamps.json"
     guest_begin "$udpseq send $3 7002 $stream_rate $seconds"
     stream_from_guest=$guest_job
 }
@@ -32,27 +31,28 @@ streams_end() {
         guest_end "$stream_to_guest" 15 >"$work/to-guest.json"
 }
 
-# stream_gaps FILE sent|received WINDOW.json...: false unless each gap lies in a window of a swap's
-# report. The clock is the host's: of the sender for a stream to the guest, else of the receiver.
-stream_gaps() {
-    local file=$1 clock=$2
-    shift 2
-    jq -e -n --slurpfile stream "$file" --arg clock "$clock" --argjson slack "$((stream_slack_ms * 1000))" '
-        [inputs | {start: (.window_start_us - $slack), end: (.window_end_us + $slack)}] as $windows |
-        [$stream[0].gaps[] | {first, count, start: .[$clock + "_before_us"], end: .[$clock + "_after_us"]} |
-         select(. as $gap | any($windows[]; $gap.start >= .start and $gap.end <= .end) | not)] as $outside |
-        {outside: $outside, windows: $windows}, ($outside == [])' "$@"
+# Losses of the stream to the guest, and how far each reaches out of the nearest window, in ms. A
+# datagram can be lost from the later of two moments on: when its first was sent, and when the guest
+# got the one before it (until then it waited in a queue). It cannot be lost before it is sent.
+# losses WINDOW.json... (swap reports)
+losses() {
+    jq -n --slurpfile stream "$work/to-guest.json" --slurpfile stamps "$work/to-guest.stamps.json" '
+        [inputs] as $windows |
+        [$stream[0].gaps[] |
+         {first, count, start: ([$stamps[0][.first], .received_before_us] | max),
+          end: $stamps[0][.first + .count - 1]} as $loss |
+         $loss + {beyond_ms: ([$windows[] |
+             [.window_start_us - $loss.start, $loss.end - .window_end_us, 0] | max] | min / 1000)}]' "$@"
 }
 
-# stream_beyond FILE CLOCK WINDOW.json...: how far gaps reach out of their windows, in ms.
+# losses_inside WINDOW.json...: no loss to the guest but in the windows of these swaps.
+losses_inside() {
+    losses "$@" | jq -e --argjson slack "$stream_slack_ms" '., all(.beyond_ms <= $slack)'
+}
+
+# stream_beyond WINDOW.json...: how far the farthest loss reaches out of its window, in ms.
 stream_beyond() {
-    local file=$1 clock=$2
-    shift 2
-    jq -n -c --slurpfile stream "$file" --arg clock "$clock" '
-        [inputs] as $windows |
-        [$stream[0].gaps[] | {start: .[$clock + "_before_us"], end: .[$clock + "_after_us"]} as $gap |
-         [$windows[] | [.window_start_us - $gap.start, $gap.end - .window_end_us, 0] | max] | min] |
-        (max // 0) / 1000' "$@"
+    losses "$@" | jq '[.[].beyond_ms] | max // 0'
 }
 
 # Everything that must hold whatever was done meanwhile: whole, no doubles, our own socket kept up.

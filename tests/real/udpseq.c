@@ -2,7 +2,7 @@
 /*
  * A numbered UDP stream, to see what a switch-over does to traffic.
  *
- *   udpseq send DESTINATION PORT RATE SECONDS
+ *   udpseq send DESTINATION PORT RATE SECONDS [STAMP_FILE]
  *   udpseq recv PORT SECONDS [READY_FILE]
  *
  * Both print one JSON object at the end. Each datagram carries its number and the sender's
@@ -10,6 +10,9 @@
  * with both clocks of the datagrams before and after it, since a guest's clock and the host's
  * differ: whoever compares a gap with times taken on the host uses the sender's stamps of a stream
  * that left the host, and the receiver's of one that arrived there.
+ *
+ * STAMP_FILE becomes a JSON array of the time at which each number was sent: what was lost cannot
+ * tell that itself, and its neighbours may be far away where the sender did not get to run.
  *
  * READY_FILE appears when the port is bound; before that the kernel would answer with ICMP.
  */
@@ -48,6 +51,11 @@ struct datagram {
 struct arrival {
     uint64_t sent_us;
     uint64_t received_us; /* 0: never came */
+};
+
+struct sent {
+    uint64_t refused; /* by a full queue below us, then sent after all */
+    uint64_t blocked; /* the longest time that sending one took, us */
 };
 
 struct receiver {
@@ -120,37 +128,38 @@ put(int fd, const struct sockaddr_in *to, struct datagram *datagram, uint64_t *r
     return false;
 }
 
-static int
-send_stream(const char *destination, unsigned long port, unsigned long rate, unsigned long seconds)
+static bool
+write_stamps(const char *path, const uint64_t *stamps, uint64_t count)
 {
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t) port)};
-    struct datagram datagram = {.magic = htobe32(MAGIC)};
-    uint64_t number = 0, refused = 0, blocked = 0, total = rate * seconds, next;
-    int fd;
+    FILE *file = fopen(path, "we");
 
-    if (inet_pton(AF_INET, destination, &to.sin_addr) != 1 || total > MAX_COUNT) {
-        errno = EINVAL;
-        return fail("send");
+    if (file == NULL) {
+        return false;
     }
-    fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
-        return fail("socket");
+    for (uint64_t i = 0; i < count; i++) {
+        fprintf(file, "%c%llu", i > 0 ? ',' : '[', (unsigned long long) stamps[i]);
     }
-    if (getrandom(&datagram.stream, sizeof(datagram.stream), 0) !=
-        (ssize_t) sizeof(datagram.stream)) {
-        return fail("getrandom");
-    }
-    next = now_us(CLOCK_MONOTONIC);
-    while (number < total) {
+    fprintf(file, count > 0 ? "]\n" : "[]\n");
+    return fclose(file) == 0;
+}
+
+/* The numbered part of a stream, at @rate a second. */
+static bool
+send_numbers(int fd, const struct sockaddr_in *to, struct datagram *datagram, uint64_t *stamps,
+             uint64_t total, uint64_t rate, struct sent *sent)
+{
+    uint64_t next = now_us(CLOCK_MONOTONIC);
+
+    for (uint64_t number = 0; number < total; number++) {
         uint64_t before = now_us(CLOCK_MONOTONIC), took;
 
-        datagram.number = htobe64(number);
-        if (!put(fd, &to, &datagram, &refused)) {
-            return fail("sendto");
+        datagram->number = htobe64(number);
+        if (!put(fd, to, datagram, &sent->refused)) {
+            return false;
         }
-        number++;
+        stamps[number] = be64toh(datagram->sent_us);
         took = now_us(CLOCK_MONOTONIC) - before;
-        blocked = took > blocked ? took : blocked;
+        sent->blocked = took > sent->blocked ? took : sent->blocked;
         /* After a stall the stream is late; a burst to catch up would overflow the next queue. */
         next += 1000000 / rate;
         if (next + CATCH_UP_US < before + took) {
@@ -158,18 +167,49 @@ send_stream(const char *destination, unsigned long port, unsigned long rate, uns
         }
         sleep_until(next);
     }
-    datagram.number = htobe64(number);
-    datagram.end = htobe32(1);
+    return true;
+}
+
+static bool
+send_end(int fd, const struct sockaddr_in *to, struct datagram *datagram, uint64_t total,
+         struct sent *sent)
+{
+    datagram->number = htobe64(total);
+    datagram->end = htobe32(1);
     for (unsigned int i = 0; i < END_COPIES; i++) {
-        if (!put(fd, &to, &datagram, &refused)) {
-            return fail("sendto");
+        if (!put(fd, to, datagram, &sent->refused)) {
+            return false;
         }
         usleep(20000);
     }
-    printf("{\"sent\": %llu, \"refused\": %llu, \"longest_block_us\": %llu}\n",
-           (unsigned long long) number, (unsigned long long) refused, (unsigned long long) blocked);
-    close(fd);
-    return 0;
+    return true;
+}
+
+static int
+send_stream(const struct sockaddr_in *to, uint64_t rate, uint64_t total, const char *stamp_file)
+{
+    struct datagram datagram = {.magic = htobe32(MAGIC)};
+    uint64_t *stamps = calloc(total, sizeof(*stamps));
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct sent sent = {0};
+    bool ok = stamps != NULL && fd >= 0 &&
+              getrandom(&datagram.stream, sizeof(datagram.stream), 0) ==
+                  (ssize_t) sizeof(datagram.stream) &&
+              send_numbers(fd, to, &datagram, stamps, total, rate, &sent) &&
+              (stamp_file == NULL || write_stamps(stamp_file, stamps, total)) &&
+              send_end(fd, to, &datagram, total, &sent);
+    int result = ok ? 0 : fail("send");
+
+    if (ok) {
+        printf("{\"sent\": %llu, \"refused\": %llu, \"longest_block_us\": %llu}\n",
+               (unsigned long long) total, (unsigned long long) sent.refused,
+               (unsigned long long) sent.blocked);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    free(stamps);
+    return result;
 }
 
 static void
@@ -354,17 +394,21 @@ receive_stream(unsigned long port, unsigned long seconds, const char *ready)
 int
 main(int argc, char **argv)
 {
+    struct sockaddr_in to = {.sin_family = AF_INET};
     unsigned long port, rate, seconds;
 
-    if (argc == 6 && strcmp(argv[1], "send") == 0 && number_from(argv[3], 65535, &port) &&
-        number_from(argv[4], 1000000, &rate) && number_from(argv[5], 3600, &seconds)) {
-        return send_stream(argv[2], port, rate, seconds);
+    if ((argc == 6 || argc == 7) && strcmp(argv[1], "send") == 0 &&
+        inet_pton(AF_INET, argv[2], &to.sin_addr) == 1 && number_from(argv[3], 65535, &port) &&
+        number_from(argv[4], 1000000, &rate) && number_from(argv[5], 3600, &seconds) &&
+        rate * seconds <= MAX_COUNT) {
+        to.sin_port = htons((uint16_t) port);
+        return send_stream(&to, rate, rate * seconds, argv[6]);
     }
     if ((argc == 4 || argc == 5) && strcmp(argv[1], "recv") == 0 &&
         number_from(argv[2], 65535, &port) && number_from(argv[3], 3600, &seconds)) {
         return receive_stream(port, seconds, argv[4]);
     }
-    fprintf(stderr, "usage: udpseq send DESTINATION PORT RATE SECONDS\n"
+    fprintf(stderr, "usage: udpseq send DESTINATION PORT RATE SECONDS [STAMP_FILE]\n"
                     "       udpseq recv PORT SECONDS [READY_FILE]\n");
     return 2;
 }
