@@ -194,6 +194,21 @@ restore(void *ctx, const struct vdt_cvq_port *port, GError **error)
 }
 
 static bool
+late(void *ctx)
+{
+    struct vdt_nic *nic = ctx;
+
+    uint32_t set = nic->model.state.set;
+
+    /* What restore() is going to adopt counts as well. */
+    if (nic->loaded)
+        set |= nic->loaded->net.set;
+    if (nic->previous)
+        set |= nic->previous->net.set;
+    return set & VDT_NET_COAL_VQ;
+}
+
+static bool
 enabled(void *ctx, GError **error)
 {
     struct vdt_nic *nic = ctx;
@@ -374,6 +389,7 @@ config_changed(void *ctx)
 const struct vdt_shadow_events vdt_nic_shadow_events = {
     .restore = restore,
     .enabled = enabled,
+    .late = late,
     .quiesce = quiesce,
     .running = running,
     .cvq_start = cvq_start,

@@ -87,6 +87,8 @@ add_ring(struct vdt_nic *nic, JsonBuilder *builder, uint32_t ring)
     g_free(view.requests);
     if (view.is_cvq && nic->relay)
         view.pos = vdt_cvq_relay_pos(nic->relay);
+    if (view.is_cvq)
+        view.chains = view.returned = nic->model.captured + nic->model.refused;
 
     json_builder_begin_object(builder);
     add_count(builder, "index", ring);
@@ -100,7 +102,8 @@ add_ring(struct vdt_nic *nic, JsonBuilder *builder, uint32_t ring)
     add_text(builder, "broken", view.is_cvq && nic->cvq_broken ? nic->cvq_broken : view.broken);
     add_count(builder, "avail", view.pos.avail);
     add_count(builder, "used", view.pos.used);
-    add_count(builder, "in_flight", view.request_count);
+    add_bool(builder, "counted", view.counted);
+    add_count(builder, "in_flight", view.in_flight);
     add_count(builder, "chains", view.chains);
     add_count(builder, "returned", view.returned);
     add_count(builder, "bytes_in", view.bytes_in);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Passthrough: the device works on the guest's own rings and the tracker costs nothing.
+ * Passthrough: the device works on the guest's own split rings and the tracker costs nothing.
  *
  * Only where a later switch to shadow can tell exactly what is in flight. Requests are made
  * available in the order of the avail ring; what is not used yet is its window [used, avail) as
@@ -37,8 +37,6 @@ window_is_in_flight(struct vdt_shadow *s, const struct vdt_shadow_ring *ring)
 
     if (ring->held->len == 0 && ring->pos.avail == ring->pos.used)
         return true;
-    if (format.kind != VDT_RING_SPLIT)
-        return format.in_order;
     vdt_guest_ring_init(&guest, &format, &ring->guest_mem, ring->pos);
     uint32_t n = vdt_guest_ring_heads(&guest, ring->pos.used, ring->pos.avail, heads, &ok);
     if (!ok || n != ring->held->len)
@@ -62,7 +60,6 @@ vdt_shadow_choose_mode(struct vdt_shadow *s, const char **ret_reason)
 {
     const struct vdt_device_info *info = &s->dev->info;
     bool packed = s->negotiation.device & VDT_BIT(VIRTIO_F_RING_PACKED);
-    bool in_order = s->negotiation.device & VDT_BIT(VIRTIO_F_IN_ORDER);
     const struct {
         bool shadow;
         const char *reason;
@@ -79,7 +76,9 @@ vdt_shadow_choose_mode(struct vdt_shadow *s, const char **ret_reason)
          "the device cannot start its rings at the guest's positions after the replay"},
         {s->options.policy == VDT_SHADOW_AUTO && !known(info),
          "the driver is not known to re-address suspended rings"},
-        {packed && !in_order, "packed rings without IN_ORDER do not tell what is in flight"},
+        {packed, "packed rings do not tell what is in flight: used entries overwrite it"},
+        {s->events.late && s->events.late(s->ctx), "the device takes part of the control state "
+                                                   "only with its rings enabled: they start empty"},
         {s->first_frame != NULL, "a frame of our own goes out first"},
     };
 
@@ -176,34 +175,6 @@ all_unfinished(const struct vdt_shadow_ring *ring, uint16_t used_index)
     return ahead == ring->num;
 }
 
-static bool
-read_map(void *ctx, uint64_t addr, void *dst, uint32_t len)
-{
-    struct vdt_shadow *s = ctx;
-
-    return vdt_guest_map_read(s->map, addr, dst, len);
-}
-
-/* Packed with IN_ORDER: no slot between used and avail has been overwritten yet. */
-static bool
-hold_packed_window(struct vdt_shadow *s, struct vdt_shadow_ring *ring,
-                   const struct vdt_ring_format *format)
-{
-    struct vdt_ring_pos from = {.avail = ring->pos.used, .used = ring->pos.used};
-    g_autofree struct vdt_seg *segs = g_new(struct vdt_seg, 3u * ring->num);
-    struct vdt_chain chain = {.seg = segs, .capacity = 3u * ring->num};
-    struct vdt_reader reader = {.read = read_map, .ctx = s};
-    struct vdt_guest_ring guest;
-
-    vdt_guest_ring_init(&guest, format, &ring->guest_mem, from);
-    while (guest.pos.avail != ring->pos.avail) {
-        if (vdt_guest_ring_take(&guest, &reader, &chain) != VDT_TAKE_CHAIN)
-            return false;
-        vdt_shadow_ring_hold(ring, chain.id, chain.slots, segs, chain.count);
-    }
-    return true;
-}
-
 void
 vdt_shadow_read_direct(struct vdt_shadow *s, uint32_t index)
 {
@@ -211,7 +182,7 @@ vdt_shadow_read_direct(struct vdt_shadow *s, uint32_t index)
     struct vdt_ring_format format = vdt_features_ring_format(s->negotiation.device, ring->num);
     g_autofree uint16_t *heads = g_new(uint16_t, ring->num);
     g_autoptr(GError) error = NULL;
-    struct vdt_ring_pos pos;
+    struct vdt_ring_pos pos = {0};
     struct vdt_guest_ring guest;
     bool ok = true;
 
@@ -221,14 +192,9 @@ vdt_shadow_read_direct(struct vdt_shadow *s, uint32_t index)
     bool told = VDT_DEVICE_CALL(s->dev, get_base, &error, index, &pos);
     if (!told)
         vdt_shadow_refuse_migration(s, error->message);
-    if (format.kind == VDT_RING_SPLIT) {
-        uint16_t used = vdt_load16((uint8_t *) ring->guest_mem.device + 2);
-
-        /* A device that does not tell fetches everything from the used index on again. */
-        pos = (struct vdt_ring_pos){.avail = told ? pos.avail : used, .used = used};
-    } else if (!told) {
-        return;
-    }
+    uint16_t used = vdt_load16((uint8_t *) ring->guest_mem.device + 2);
+    /* A device that does not tell fetches everything from the used index on again. */
+    pos = (struct vdt_ring_pos){.avail = told ? pos.avail : used, .used = used};
     if (!vdt_ring_pos_valid(&format, pos)) {
         vdt_shadow_refuse_migration(
             s, "the device's ring position does not go with the guest's used ring");
@@ -240,15 +206,11 @@ vdt_shadow_read_direct(struct vdt_shadow *s, uint32_t index)
         return;
     }
     vdt_guest_ring_init(&guest, &format, &ring->guest_mem, pos);
-    if (format.kind == VDT_RING_SPLIT) {
-        uint32_t n = vdt_guest_ring_heads(&guest, pos.used, pos.avail, heads, &ok);
-        for (uint32_t i = 0; ok && i < n; i++)
-            vdt_shadow_ring_hold(ring, heads[i], 1, NULL, 0);
-        ring->exact = ok && (format.in_order || all_unfinished(ring, pos.used) ||
-                             completed_in_order(ring, pos.used));
-    } else {
-        ring->exact = hold_packed_window(s, ring, &format);
-    }
+    uint32_t n = vdt_guest_ring_heads(&guest, pos.used, pos.avail, heads, &ok);
+    for (uint32_t i = 0; ok && i < n; i++)
+        vdt_shadow_ring_hold(ring, heads[i], 1, NULL, 0);
+    ring->exact = ok && (format.in_order || all_unfinished(ring, pos.used) ||
+                         completed_in_order(ring, pos.used));
     if (!ring->exact)
         vdt_shadow_refuse_migration(
             s, "requests completed out of order while the device worked on the guest's own rings: "

@@ -318,6 +318,7 @@ vdt_shadow_disconnect(struct vdt_shadow *s)
 {
     stop_all(s);
     g_clear_pointer(&s->area, vdt_inflight_area_free);
+    g_clear_pointer(&s->unmigratable, g_free);
     for (unsigned i = 0; i < VDT_RINGS_MAX; i++) {
         struct vdt_shadow_ring *ring = &s->rings[i];
         vdt_shadow_ring_forget(ring);

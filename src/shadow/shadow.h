@@ -58,6 +58,8 @@ struct vdt_shadow_events {
     /* After restore(): the data rings are enabled and still empty, for the commands that a device
      * takes only then. May be NULL. */
     bool (*enabled)(void *ctx, GError **error);
+    /* Will enabled() have commands to send? Then the rings have to start empty. May be NULL. */
+    bool (*late)(void *ctx);
     /* The device is about to be frozen: finish the command at the device, take no more. */
     bool (*quiesce)(void *ctx, GError **error);
     /* Everything runs (again). */
@@ -175,6 +177,8 @@ struct vdt_shadow_ring_view {
     struct vdt_shadow_request
         *requests; /* in fetch order; free with g_free(); only when not running */
     uint32_t request_count;
+    bool counted;       /* false: the device works on the guest's ring, nobody counts */
+    uint32_t in_flight; /* requests the device has, a moment's look */
     uint64_t chains, returned, bytes_in, bytes_out, kicks_taken, kicks_sent, calls_taken,
         calls_sent;
     uint64_t ran_again; /* requests made available again after a crash: at least once */

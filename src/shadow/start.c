@@ -31,14 +31,17 @@ enable_rings(struct vdt_shadow *s, GError **error)
     return true;
 }
 
-/* Each ring once, whatever it says about kicks: one from before the switch may be gone with whoever
- * took it, and the event index of a ring that no device has looked at yet means nothing. */
+/* Each ring once, to either side, whatever it says about kicks and calls: one from before the
+ * switch may be gone with whoever took it, and the event index of a ring that no device has looked
+ * at yet means nothing. One too many is legal; one lost stops a transmit queue for good. */
 static void
-kick_all(struct vdt_shadow *s)
+wake_all(struct vdt_shadow *s)
 {
     for (uint32_t i = 0; i < s->ring_count; i++) {
-        if (s->rings[i].active)
-            vdt_event_signal(s->rings[i].direct ? s->rings[i].kick : s->rings[i].device_kick);
+        if (!s->rings[i].active)
+            continue;
+        vdt_event_signal(s->rings[i].direct ? s->rings[i].kick : s->rings[i].device_kick);
+        vdt_event_signal(s->rings[i].call);
     }
 }
 
@@ -163,7 +166,7 @@ bring_up(struct vdt_shadow *s, enum vdt_mode mode, GError **error)
         return bring_up(s, mode, error);
     }
     resubmit(s);
-    kick_all(s);
+    wake_all(s);
     return true;
 }
 
@@ -281,7 +284,7 @@ start_warm(struct vdt_shadow *s)
                     error->message);
         return false;
     }
-    kick_all(s);
+    wake_all(s);
     s->mode = mode;
     s->mode_reason = reason;
     return true;

@@ -88,8 +88,12 @@ vdt_shadow_view_ring(struct vdt_shadow *s, uint32_t index, struct vdt_shadow_rin
         v->calls_taken = look(&c->calls_taken);
         v->calls_sent = look(&c->calls_sent);
     }
+    v->counted = !(v->active && ring->direct);
+    v->in_flight = ring->held->len;
     if (v->active) {
+        v->in_flight = 0;
         if (ring->relay_live) {
+            v->in_flight = __atomic_load_n(&ring->relay.inflight.count, __ATOMIC_RELAXED);
             v->pos.avail = __atomic_load_n(&c->pos.avail, __ATOMIC_RELAXED);
             v->pos.used = __atomic_load_n(&c->pos.used, __ATOMIC_RELAXED);
         }

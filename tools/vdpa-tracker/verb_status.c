@@ -62,12 +62,16 @@ print_ring(JsonArray *array, guint index, JsonNode *node, gpointer unused)
                         : json_object_get_boolean_member(ring, "started") ? "started"
                                                                           : "off";
 
-    printf("  %4u %-4s %-8s %6" G_GINT64_FORMAT " %8" G_GINT64_FORMAT " %12" G_GINT64_FORMAT
-           " %12" G_GINT64_FORMAT " %14" G_GINT64_FORMAT "%s%s\n",
-           index, text_of(ring, "kind"), state, number_of(ring, "size"),
-           number_of(ring, "in_flight"), number_of(ring, "chains"), number_of(ring, "returned"),
-           number_of(ring, "bytes_in") + number_of(ring, "bytes_out"), broken ? "  " : "",
-           broken ? broken : "");
+    printf("  %4u %-4s %-8s %6" G_GINT64_FORMAT, index, text_of(ring, "kind"), state,
+           number_of(ring, "size"));
+    if (json_object_get_boolean_member(ring, "counted"))
+        printf(" %8" G_GINT64_FORMAT " %12" G_GINT64_FORMAT " %12" G_GINT64_FORMAT
+               " %14" G_GINT64_FORMAT,
+               number_of(ring, "in_flight"), number_of(ring, "chains"), number_of(ring, "returned"),
+               number_of(ring, "bytes_in") + number_of(ring, "bytes_out"));
+    else
+        printf(" %8s %12s %12s %14s", "-", "-", "-", "-"); /* the device's own business */
+    printf("%s%s\n", broken ? "  " : "", broken ? broken : "");
 }
 
 static void
