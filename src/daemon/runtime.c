@@ -26,7 +26,9 @@ vdt_runtime_dir_make(GError **error)
 
     if (g_mkdir_with_parents(dir, 0750) == 0)
         return true;
-    g_set_error(error, VDT_ERROR, VDT_ERROR_FAILED, "the runtime directory %s cannot be made: %s",
+    g_set_error(error, VDT_ERROR, VDT_ERROR_FAILED,
+                "the runtime directory %s cannot be made: %s (VDPA_TRACKER_RUNTIME_DIR names "
+                "another)",
                 dir, g_strerror(errno));
     return false;
 }

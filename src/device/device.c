@@ -32,7 +32,9 @@ vdt_device_open(const char *spec, GError **error)
         return kinds[i].open(spec, colon ? colon + 1 : "", error);
     }
     g_set_error(error, VDT_ERROR, VDT_ERROR_USAGE,
-                "cannot open device '%s': it begins with none of 'vhost-vdpa:' and 'sim:'", spec);
+                "cannot open device '%s': it begins with none of 'vhost-vdpa:' and 'sim:'%s", spec,
+                g_str_has_prefix(spec, "/dev/vhost-vdpa-") ? "; vhost-vdpa: goes in front of a path"
+                                                           : "");
     return NULL;
 }
 
