@@ -399,6 +399,7 @@ vdt_relay_work(struct vdt_relay *relay)
     log_wishes(relay);
     __atomic_store_n(&relay->counters.pos.avail, relay->guest.pos.avail, __ATOMIC_RELAXED);
     __atomic_store_n(&relay->counters.pos.used, relay->guest.pos.used, __ATOMIC_RELAXED);
+    __atomic_store_n(&relay->counters.in_flight, relay->inflight.count, __ATOMIC_RELAXED);
     return more && !relay->fault;
 }
 

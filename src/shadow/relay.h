@@ -20,6 +20,7 @@ struct vdt_relay_counters {
     uint64_t chains, returned, bytes_in, bytes_out;
     uint64_t kicks_taken, kicks_sent, calls_taken, calls_sent;
     struct vdt_ring_pos pos; /* of the guest's ring, as of the last batch */
+    uint32_t in_flight;      /* as of the last batch */
 };
 
 struct vdt_relay {

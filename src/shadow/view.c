@@ -93,7 +93,7 @@ vdt_shadow_view_ring(struct vdt_shadow *s, uint32_t index, struct vdt_shadow_rin
     if (v->active) {
         v->in_flight = 0;
         if (ring->relay_live) {
-            v->in_flight = __atomic_load_n(&ring->relay.inflight.count, __ATOMIC_RELAXED);
+            v->in_flight = __atomic_load_n(&c->in_flight, __ATOMIC_RELAXED);
             v->pos.avail = __atomic_load_n(&c->pos.avail, __ATOMIC_RELAXED);
             v->pos.used = __atomic_load_n(&c->pos.used, __ATOMIC_RELAXED);
         }
