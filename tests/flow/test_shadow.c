@@ -36,7 +36,7 @@ static struct way ways[] = {
     {"packed, out of order, late", "ooo,latency=300", VDT_SHADOW_ALWAYS, PACKED | EVENT},
     {"packed, device without suspend", "no-suspend,no-base,latency=100", VDT_SHADOW_AUTO,
      PACKED | EVENT},
-    {"packed passed through", "in-order", VDT_SHADOW_AUTO, PACKED | EVENT | ORDER},
+    {"packed in order, left to auto", "in-order", VDT_SHADOW_AUTO, PACKED | EVENT | ORDER},
     {"translated", "iova=0x10000000-0x1fffffff", VDT_SHADOW_ALWAYS, EVENT},
 };
 
@@ -189,6 +189,17 @@ Test(shadow, dirty_logging_ends_passthrough_and_its_end_brings_it_back)
               rig.received);
     cr_expect_eq(rig.duplicated + rig.corrupt + rig.broken, 0);
     cr_expect_eq(rig.restores, 1, "switching in place needs no replay");
+    rig_clear(&rig);
+}
+
+Test(shadow, packed_rings_are_shadowed_even_in_order)
+{
+    struct vdt_shadow_options options = rig_options(VDT_SHADOW_AUTO);
+    struct rig rig;
+
+    rig_init(&rig, "in-order", &options, PACKED | ORDER);
+    rig_start(&rig);
+    cr_expect_eq(vdt_shadow_mode(rig.shadow), VDT_MODE_SHADOW);
     rig_clear(&rig);
 }
 
