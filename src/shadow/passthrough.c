@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Passthrough: the device works on the guest's own split rings and the tracker costs nothing.
+ * Passthrough: the device works on the guest's own rings and the tracker costs nothing.
  *
  * Only where a later switch to shadow can tell exactly what is in flight. Requests are made
- * available in the order of the avail ring; what is not used yet is its window [used, avail) as
- * long as requests complete in order. That is certain with IN_ORDER, and shown for the past by
- * used[i].id == avail[i], or for a ring that is full of unfinished requests; otherwise the window
- * may name finished requests and miss open ones.
+ * available in the order of the ring; what is not used yet is its window [used, avail) as long as
+ * requests complete in order. That is certain with IN_ORDER. Without it a split ring shows it for
+ * the past by used[i].id == avail[i], or by being full of unfinished requests; otherwise the window
+ * may name finished requests and miss open ones. In a packed ring the used descriptors overwrite
+ * the open ones, so that one has to be in order.
  */
 #include "shadow/shadow_private.h"
 
@@ -26,9 +27,59 @@ known(const struct vdt_device_info *info)
     return false;
 }
 
+static bool
+read_map(void *ctx, uint64_t addr, void *dst, uint32_t len)
+{
+    struct vdt_shadow *s = ctx;
+
+    return vdt_guest_map_read(s->map, addr, dst, len);
+}
+
+typedef bool (*each_chain)(struct vdt_shadow_ring *ring, const struct vdt_chain *chain, uint32_t n);
+
+/* The chains between used and avail of a packed ring in order: no slot there is overwritten yet.
+ * False when one is malformed, does not end at avail, or @each wants no more. */
+static bool
+walk_packed_window(struct vdt_shadow *s, struct vdt_shadow_ring *ring,
+                   const struct vdt_ring_format *format, each_chain each)
+{
+    struct vdt_ring_pos from = {.avail = ring->pos.used, .used = ring->pos.used};
+    uint32_t slots = vdt_packed_distance(ring->pos.used, ring->pos.avail, format->num);
+    g_autofree struct vdt_seg *segs = g_new(struct vdt_seg, 3u * ring->num);
+    struct vdt_chain chain = {.seg = segs, .capacity = 3u * ring->num};
+    struct vdt_reader reader = {.read = read_map, .ctx = s};
+    struct vdt_guest_ring guest;
+
+    vdt_guest_ring_init(&guest, format, &ring->guest_mem, from);
+    for (uint32_t n = 0; guest.in_flight < slots; n++) {
+        if (vdt_guest_ring_take(&guest, &reader, &chain) != VDT_TAKE_CHAIN ||
+            !each(ring, &chain, n))
+            return false;
+    }
+    return guest.in_flight == slots;
+}
+
+static bool
+hold_chain(struct vdt_shadow_ring *ring, const struct vdt_chain *chain, uint32_t n)
+{
+    vdt_shadow_ring_hold(ring, chain->id, chain->slots, chain->seg, chain->count);
+    if (chain->indirect)
+        g_array_index(ring->held, struct vdt_held_request, n).table = (struct vdt_seg){
+            .addr = chain->table_addr, .len = chain->table_len, .flags = VDT_SEG_INDIRECT};
+    return true;
+}
+
+static bool
+holds_chain(struct vdt_shadow_ring *ring, const struct vdt_chain *chain, uint32_t n)
+{
+    const struct vdt_held_request *held = &g_array_index(ring->held, struct vdt_held_request, n);
+
+    return n < ring->held->len && held->id == chain->id && held->slots == chain->slots;
+}
+
 /* Is what the ring holds the window of its avail ring, so that a device can find it by itself? */
 static bool
-window_is_in_flight(struct vdt_shadow *s, const struct vdt_shadow_ring *ring)
+window_is_in_flight(struct vdt_shadow *s, struct vdt_shadow_ring *ring)
 {
     struct vdt_ring_format format = vdt_features_ring_format(s->negotiation.device, ring->num);
     g_autofree uint16_t *heads = g_new(uint16_t, ring->num);
@@ -37,6 +88,8 @@ window_is_in_flight(struct vdt_shadow *s, const struct vdt_shadow_ring *ring)
 
     if (ring->held->len == 0 && ring->pos.avail == ring->pos.used)
         return true;
+    if (format.kind == VDT_RING_PACKED)
+        return walk_packed_window(s, ring, &format, holds_chain);
     vdt_guest_ring_init(&guest, &format, &ring->guest_mem, ring->pos);
     uint32_t n = vdt_guest_ring_heads(&guest, ring->pos.used, ring->pos.avail, heads, &ok);
     if (!ok || n != ring->held->len)
@@ -60,6 +113,7 @@ vdt_shadow_choose_mode(struct vdt_shadow *s, const char **ret_reason)
 {
     const struct vdt_device_info *info = &s->dev->info;
     bool packed = s->negotiation.device & VDT_BIT(VIRTIO_F_RING_PACKED);
+    bool in_order = s->negotiation.device & VDT_BIT(VIRTIO_F_IN_ORDER);
     const struct {
         bool shadow;
         const char *reason;
@@ -76,11 +130,15 @@ vdt_shadow_choose_mode(struct vdt_shadow *s, const char **ret_reason)
          "the device cannot start its rings at the guest's positions after the replay"},
         {s->options.policy == VDT_SHADOW_AUTO && !known(info),
          "the driver is not known to re-address suspended rings"},
-        {packed, "packed rings do not tell what is in flight: used entries overwrite it"},
+        {packed && !in_order,
+         "packed rings tell what is in flight only with IN_ORDER: used entries overwrite it"},
         {s->events.late && s->events.late(s->ctx), "the device takes part of the control state "
                                                    "only with its rings enabled: they start empty"},
         {s->first_frame != NULL, "a frame of our own goes out first"},
     };
+
+    /* What a ring that runs has in flight is known only once it stands. */
+    bool stands = s->mode == VDT_MODE_FROZEN || s->mode == VDT_MODE_STOPPED;
 
     for (unsigned i = 0; i < G_N_ELEMENTS(rules); i++) {
         if (rules[i].shadow) {
@@ -95,7 +153,7 @@ vdt_shadow_choose_mode(struct vdt_shadow *s, const char **ret_reason)
             *ret_reason = "a ring is out of service: no device is to work on it";
             return VDT_MODE_SHADOW;
         }
-        if (!window_is_in_flight(s, &s->rings[i]) || !positions_agree(&s->rings[i])) {
+        if ((stands && !window_is_in_flight(s, &s->rings[i])) || !positions_agree(&s->rings[i])) {
             *ret_reason = "requests completed out of order: what is in flight cannot be handed to "
                           "the device in place";
             return VDT_MODE_SHADOW;
@@ -192,9 +250,14 @@ vdt_shadow_read_direct(struct vdt_shadow *s, uint32_t index)
     bool told = VDT_DEVICE_CALL(s->dev, get_base, &error, index, &pos);
     if (!told)
         vdt_shadow_refuse_migration(s, error->message);
-    uint16_t used = vdt_load16((uint8_t *) ring->guest_mem.device + 2);
-    /* A device that does not tell fetches everything from the used index on again. */
-    pos = (struct vdt_ring_pos){.avail = told ? pos.avail : used, .used = used};
+    if (format.kind == VDT_RING_SPLIT) {
+        uint16_t used = vdt_load16((uint8_t *) ring->guest_mem.device + 2);
+
+        /* A device that does not tell fetches everything from the used index on again. */
+        pos = (struct vdt_ring_pos){.avail = told ? pos.avail : used, .used = used};
+    } else if (!told) {
+        return;
+    }
     if (!vdt_ring_pos_valid(&format, pos)) {
         vdt_shadow_refuse_migration(
             s, "the device's ring position does not go with the guest's used ring");
@@ -206,12 +269,19 @@ vdt_shadow_read_direct(struct vdt_shadow *s, uint32_t index)
         return;
     }
     vdt_guest_ring_init(&guest, &format, &ring->guest_mem, pos);
-    uint32_t n = vdt_guest_ring_heads(&guest, pos.used, pos.avail, heads, &ok);
-    for (uint32_t i = 0; ok && i < n; i++)
-        vdt_shadow_ring_hold(ring, heads[i], 1, NULL, 0);
-    ring->exact = ok && (format.in_order || all_unfinished(ring, pos.used) ||
-                         completed_in_order(ring, pos.used));
-    if (!ring->exact)
+    if (format.kind == VDT_RING_SPLIT) {
+        uint32_t n = vdt_guest_ring_heads(&guest, pos.used, pos.avail, heads, &ok);
+        for (uint32_t i = 0; ok && i < n; i++)
+            vdt_shadow_ring_hold(ring, heads[i], 1, NULL, 0);
+        ring->exact = ok && (format.in_order || all_unfinished(ring, pos.used) ||
+                             completed_in_order(ring, pos.used));
+    } else {
+        ring->exact = walk_packed_window(s, ring, &format, hold_chain);
+    }
+    if (!ring->exact && format.kind == VDT_RING_PACKED)
+        vdt_shadow_refuse_migration(s, "a request in flight in a packed ring is malformed: what is "
+                                       "in flight cannot be told");
+    else if (!ring->exact)
         vdt_shadow_refuse_migration(
             s, "requests completed out of order while the device worked on the guest's own rings: "
                "what is in flight cannot be told (run with --shadow always)");

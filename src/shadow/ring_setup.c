@@ -195,6 +195,17 @@ take_ring(struct vdt_arena *arena, const struct vdt_ring_format *format, bool cv
     memset(mem->device, 0, device);
 }
 
+/*
+ * A device that only gets other addresses goes on with what it has fetched, by the ids it has read.
+ * In a split ring those are heads, the same in the guest's ring and in ours; in a packed ring they
+ * are the guest's own on one side and ours on the other, so it has to fetch once more.
+ */
+static bool
+moves_base(const struct vdt_ring_format *format, bool warm)
+{
+    return !warm || format->kind == VDT_RING_PACKED;
+}
+
 static bool
 program_ring(struct vdt_device *dev, uint32_t index, uint16_t num, struct vdt_ring_pos pos,
              bool set_base, const struct vdt_ring_addr *addr, int kick, GError **error)
@@ -246,9 +257,11 @@ vdt_shadow_start_direct(struct vdt_shadow *s, uint32_t index, bool warm, GError 
     /* From the used index on, the device fetches what it had in flight from the guest's own ring.
      */
     struct vdt_ring_pos pos = {.avail = ring->pos.used, .used = ring->pos.used};
+    struct vdt_ring_format format = format_of(s, ring->num);
     ring->direct = true;
     ring->direct_from = ring->pos.used;
-    return program_ring(s->dev, index, ring->num, pos, !warm, &ring->gpa, ring->kick, error) &&
+    return program_ring(s->dev, index, ring->num, pos, moves_base(&format, warm), &ring->gpa,
+                        ring->kick, error) &&
            vdt_shadow_point_call(s, index, error);
 }
 
@@ -293,7 +306,8 @@ vdt_shadow_start_relay(struct vdt_shadow *s, uint32_t index, bool warm, GError *
     ring->relay_live = true;
     ring->direct = false;
     set_worker_side(s, ring);
-    return program_ring(s->dev, index, format.num, pos, !warm, &addr, ring->device_kick, error) &&
+    return program_ring(s->dev, index, format.num, pos, moves_base(&format, warm), &addr,
+                        ring->device_kick, error) &&
            VDT_DEVICE_CALL(s->dev, set_call, error, index, ring->device_call);
 }
 

@@ -36,7 +36,7 @@ static struct way ways[] = {
     {"packed, out of order, late", "ooo,latency=300", VDT_SHADOW_ALWAYS, PACKED | EVENT},
     {"packed, device without suspend", "no-suspend,no-base,latency=100", VDT_SHADOW_AUTO,
      PACKED | EVENT},
-    {"packed in order, left to auto", "in-order", VDT_SHADOW_AUTO, PACKED | EVENT | ORDER},
+    {"packed passed through", "in-order", VDT_SHADOW_AUTO, PACKED | EVENT | ORDER},
     {"translated", "iova=0x10000000-0x1fffffff", VDT_SHADOW_ALWAYS, EVENT},
 };
 
@@ -192,14 +192,62 @@ Test(shadow, dirty_logging_ends_passthrough_and_its_end_brings_it_back)
     rig_clear(&rig);
 }
 
-Test(shadow, packed_rings_are_shadowed_even_in_order)
+/* Each switch meets requests that the device has fetched. It must not complete them by the ids of
+ * the ring that it worked on before: packed, each side has its own. */
+static void
+check_switches_in_flight(uint64_t features)
+{
+    struct vdt_shadow_options options = rig_options(VDT_SHADOW_AUTO);
+    g_autoptr(GError) error = NULL;
+    struct rig rig;
+
+    rig_init(&rig, "in-order,latency=20000", &options, features | ORDER);
+    rig_start(&rig);
+    for (unsigned round = 0; round < 4; round++) {
+        rig_traffic(&rig, 50 + round);
+        cr_assert(rig_settle(&rig, 5000));
+        cr_expect_eq(vdt_shadow_mode(rig.shadow), VDT_MODE_PASSTHROUGH, "%s",
+                     vdt_shadow_mode_reason(rig.shadow));
+        rig_send(&rig, 20);
+        rig_log_start(&rig);
+        cr_expect_eq(vdt_shadow_mode(rig.shadow), VDT_MODE_SHADOW);
+        cr_expect(rig_settle(&rig, 5000), "to shadow: sent %u, done %u, received %u", rig.next_send,
+                  rig.sent_done, rig.received);
+        rig_traffic(&rig, RIG_NUM + 7); /* what the switch found is not in the ring any more */
+        rig_send(&rig, 20);
+        cr_assert(vdt_shadow_set_features(rig.shadow, rig.features, false, &error), "%s",
+                  error ? error->message : "");
+        cr_expect_eq(vdt_shadow_mode(rig.shadow), VDT_MODE_PASSTHROUGH, "%s",
+                     vdt_shadow_mode_reason(rig.shadow));
+        cr_expect(rig_settle(&rig, 5000), "to passthrough: sent %u, done %u, received %u",
+                  rig.next_send, rig.sent_done, rig.received);
+    }
+    cr_expect_eq(rig.duplicated + rig.corrupt + rig.broken, 0);
+    cr_expect_null(vdt_shadow_unmigratable(rig.shadow));
+    cr_expect_eq(rig.restores, 1, "switching in place needs no replay");
+    rig_clear(&rig);
+}
+
+Test(shadow, requests_in_flight_survive_switches_of_the_mode_split)
+{
+    check_switches_in_flight(EVENT);
+}
+
+Test(shadow, requests_in_flight_survive_switches_of_the_mode_packed)
+{
+    check_switches_in_flight(PACKED | EVENT);
+}
+
+Test(shadow, packed_rings_are_shadowed_without_in_order)
 {
     struct vdt_shadow_options options = rig_options(VDT_SHADOW_AUTO);
     struct rig rig;
 
-    rig_init(&rig, "in-order", &options, PACKED | ORDER);
+    rig_init(&rig, "", &options, PACKED);
     rig_start(&rig);
     cr_expect_eq(vdt_shadow_mode(rig.shadow), VDT_MODE_SHADOW);
+    cr_expect(strstr(vdt_shadow_mode_reason(rig.shadow), "IN_ORDER"), "%s",
+              vdt_shadow_mode_reason(rig.shadow));
     rig_clear(&rig);
 }
 

@@ -342,9 +342,11 @@ rig_log_start(struct rig *rig)
 {
     GError *error = NULL;
 
-    rig->logfd = vdt_memfd("log", 4096, &error);
-    check(rig->logfd >= 0, &error);
-    rig->log = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, rig->logfd, 0);
+    if (!rig->log) {
+        rig->logfd = vdt_memfd("log", 4096, &error);
+        check(rig->logfd >= 0, &error);
+        rig->log = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, rig->logfd, 0);
+    }
     check(vdt_shadow_set_log(rig->shadow, dup(rig->logfd), 0, 4096, &error), &error);
     check(vdt_shadow_set_features(rig->shadow, rig->features, true, &error), &error);
 }

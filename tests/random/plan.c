@@ -52,7 +52,7 @@ plan_draw(struct plan *plan, uint64_t seed)
     plan->packed = one_in(plan, 2);
     plan->event_idx = one_in(plan, 2);
     plan->indirect = one_in(plan, 2);
-    plan->in_order = one_in(plan, 6);
+    plan->in_order = one_in(plan, 4);
     plan->ooo = !plan->in_order && !one_in(plan, 3);
     plan->no_suspend = one_in(plan, 8);
     plan->pairs = 1 + (one_in(plan, 2) ? 0 : plan_below(plan, 4));
@@ -68,9 +68,7 @@ plan_draw(struct plan *plan, uint64_t seed)
     plan->vlans = one_in(plan, 4) ? plan_below(plan, 200) : plan_below(plan, 8);
     /* Passthrough cannot tell what is in flight when a device completes out of order; it says so.
      */
-    plan->policy = plan->ooo || (plan->packed && plan->in_order) || one_in(plan, 3)
-                       ? VDT_SHADOW_ALWAYS
-                       : VDT_SHADOW_AUTO;
+    plan->policy = plan->ooo || one_in(plan, 3) ? VDT_SHADOW_ALWAYS : VDT_SHADOW_AUTO;
     plan->end =
         (enum plan_end[]){PLAN_MOVE, PLAN_MOVE,   PLAN_MOVE,  PLAN_MOVE,
                           PLAN_MOVE, PLAN_REFUSE, PLAN_AGAIN, PLAN_CANCEL}[plan_below(plan, 8)];
