@@ -139,19 +139,41 @@ replay_early(struct vdt_nic *nic, GError **error)
     return nic->driven ? replay_driven(nic, negotiated, error) : replay(nic, negotiated, error);
 }
 
+/* What a device can hold of the model now: the coalescing of a ring that does not run is refused
+ * (virtio 1.3, 5.1.6.5.7.1); the ring gets it with the start that brings the ring back. */
+static struct vdt_net_state *
+state_of_running_rings(struct vdt_nic *nic)
+{
+    struct vdt_net_state *state = g_memdup2(&nic->model.state, sizeof(*state));
+
+    for (uint32_t i = 0; state->set & VDT_NET_COAL_VQ && i < 2 * VDT_PAIRS_MAX; i++) {
+        struct vdt_shadow_ring_view view = {0};
+
+        if (state->vq_coal_set[0] >> i & 1)
+            vdt_shadow_view_ring(nic->shadow, i, &view);
+        if (!view.started || !view.enabled)
+            state->vq_coal_set[0] &= ~(1ull << i);
+        g_free(view.requests);
+        if (state->vq_coal_set[0] == 0)
+            state->set &= ~VDT_NET_COAL_VQ;
+    }
+    return state;
+}
+
 /* What the device takes only with its data rings enabled; then it holds all, and is read back. */
 static bool
 replay_late(struct vdt_nic *nic, GError **error)
 {
     struct vdt_replay_report report = {0};
-    bool ok = vdt_replay_late(&nic->model.state, vdt_shadow_negotiation(nic->shadow)->device,
-                              nic->device_cvq, nic->deadline_ms, &report, error);
+    g_autofree struct vdt_net_state *state = state_of_running_rings(nic);
+    bool ok = vdt_replay_late(state, vdt_shadow_negotiation(nic->shadow)->device, nic->device_cvq,
+                              nic->deadline_ms, &report, error);
 
     nic->replayed.commands += report.commands;
     nic->replayed.acked += report.acked;
     nic->replayed.us += report.us;
     vdt_replay_report_clear(&report);
-    return ok && vdt_admit_read_back(vdt_shadow_device(nic->shadow), &nic->model.state, error);
+    return ok && vdt_admit_read_back(vdt_shadow_device(nic->shadow), state, error);
 }
 
 static bool

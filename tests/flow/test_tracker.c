@@ -93,6 +93,32 @@ Test(tracker, packed_guest_sends_and_configures)
     end(&vm, &a);
 }
 
+/* The device refuses the coalescing of a ring that does not run; the others are to go on. */
+Test(tracker, coalescing_of_a_ring_that_was_stopped_alone_waits_for_it)
+{
+    const uint8_t coalescing[12] = {0, 0, 0, 0, 8, 0, 0, 0, 9, 0, 0, 0};
+    struct tracker a;
+    struct vm vm;
+    GError *error = NULL;
+
+    begin(&vm, &a, "sim:loop",
+          CONTROL | VDT_BIT(VIRTIO_NET_F_NOTF_COAL) | VDT_BIT(VIRTIO_NET_F_VQ_NOTF_COAL));
+    cr_assert_eq(vm_command(&vm, VIRTIO_NET_CTRL_NOTF_COAL, VIRTIO_NET_CTRL_NOTF_COAL_VQ_SET,
+                            coalescing, sizeof(coalescing)),
+                 0);
+    must(vdt_frontend_get_base(vm.frontend, 0, &vm.base[0], &error), error);
+    g_usleep(200000);
+    configure(&vm);
+    g_autoptr(JsonNode) status = vm_cli_json("status", "a", NULL);
+    JsonNode *failure = json_object_get_member(json_node_get_object(status), "failure");
+    cr_assert(!failure || json_node_is_null(failure), "%s", json_node_get_string(failure));
+    vm_stop(&vm);
+    must(vm_start(&vm, &error), error);
+    vm_traffic(&vm, 50);
+    cr_assert(vm_control_matches("a", NULL));
+    end(&vm, &a);
+}
+
 Test(tracker, swap_takes_state_and_traffic_along)
 {
     struct tracker a;
