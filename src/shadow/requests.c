@@ -333,7 +333,7 @@ vdt_shadow_get_base(struct vdt_shadow *s, uint32_t index, uint32_t *ret_base, GE
         return false;
     ring->started = false;
     if (ring->active || cvq)
-        vdt_shadow_schedule_update(s);
+        vdt_shadow_schedule_update_after_stop(s);
     if (ring->broken) {
         /* Set up anew it may work again. */
         vdt_shadow_end_ring(s, ring);

@@ -15,6 +15,9 @@
 
 /* Long enough for the rest of a frontend's burst, short against a switch-over. */
 #define UPDATE_DELAY_US 2000
+/* A VMM that stops one ring nearly always stops them all, one message each: bringing the device up
+ * again for the others in between would cost a reset a ring. */
+#define STOP_DELAY_US 50000
 
 const char *
 vdt_mode_name(enum vdt_mode mode)
@@ -52,6 +55,12 @@ void
 vdt_shadow_schedule_update(struct vdt_shadow *s)
 {
     g_source_set_ready_time(s->update_clock, g_get_monotonic_time() + UPDATE_DELAY_US);
+}
+
+void
+vdt_shadow_schedule_update_after_stop(struct vdt_shadow *s)
+{
+    g_source_set_ready_time(s->update_clock, g_get_monotonic_time() + STOP_DELAY_US);
 }
 
 static void

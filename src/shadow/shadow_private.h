@@ -92,6 +92,8 @@ struct vdt_shadow {
 
 /* shadow.c */
 void vdt_shadow_schedule_update(struct vdt_shadow *s);
+/* The same, later: the other rings are about to be stopped as well. */
+void vdt_shadow_schedule_update_after_stop(struct vdt_shadow *s);
 void vdt_shadow_note_faults(struct vdt_shadow *s); /* of relays, to be told and remembered */
 
 /* exchange.c */

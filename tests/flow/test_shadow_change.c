@@ -59,6 +59,55 @@ Test(shadow_change, maps_that_a_reset_drops_are_made_again)
     end(&rig);
 }
 
+static void
+run_loop(struct rig *rig, unsigned ms)
+{
+    int64_t end = g_get_monotonic_time() + (int64_t) ms * 1000;
+
+    while (g_get_monotonic_time() < end) {
+        while (g_main_context_iteration(rig->context, FALSE))
+            ;
+        g_usleep(1000);
+    }
+}
+
+Test(shadow_change, rings_stopped_one_by_one_do_not_start_the_device_in_between)
+{
+    uint32_t base;
+    struct rig rig;
+
+    begin(&rig, "", VDT_SHADOW_ALWAYS, EVENT);
+    settle(&rig, "before");
+    unsigned restores = rig.restores;
+    OK(vdt_shadow_get_base(rig.shadow, 0, &base, &error));
+    run_loop(&rig, 15);
+    cr_expect_eq(vdt_shadow_mode(rig.shadow), VDT_MODE_FROZEN, "for the next one");
+    OK(vdt_shadow_get_base(rig.shadow, 1, &base, &error));
+    run_loop(&rig, 150);
+    cr_expect_eq(vdt_shadow_mode(rig.shadow), VDT_MODE_STOPPED);
+    cr_expect_eq(rig.restores, restores, "%u starts", rig.restores - restores);
+    end(&rig);
+}
+
+Test(shadow_change, the_other_rings_go_on_when_only_one_is_stopped)
+{
+    uint32_t base;
+    struct rig rig;
+
+    begin(&rig, "", VDT_SHADOW_ALWAYS, EVENT);
+    settle(&rig, "before");
+    OK(vdt_shadow_get_base(rig.shadow, 0, &base, &error));
+    run_loop(&rig, 300);
+    cr_expect_eq(vdt_shadow_mode(rig.shadow), VDT_MODE_SHADOW);
+    rig_send(&rig, 10);
+    for (unsigned i = 0; i < 300 && rig.sent_done < rig.next_send; i++) {
+        rig_poll(&rig);
+        g_usleep(1000);
+    }
+    cr_expect_eq(rig.sent_done, rig.next_send, "the transmit ring still works");
+    end(&rig);
+}
+
 Test(shadow_change, a_device_that_looks_only_when_kicked_is_kicked_at_a_later_base)
 {
     uint32_t base[2];
