@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# shellcheck shell=bash
+# A real kernel with real vhost-vdpa devices, in a virtual machine without KVM. Needs lib.sh.
+#
+# No Debian kernel ships vp_vdpa or vdpa_sim. Their unpatched sources come from Debian's linux-source
+# package and are built against the headers of the same suite's cloud kernel, inside a folder into
+# which that later suite's packages are unpacked beside the system; nothing of it is installed. What
+# is kept (kernel, modules) is a few megabytes in the cache folder.
+#
+#   lab_build                before enclose(): needs the package mirror, once
+#   lab_boot                 inside: two vp_vdpa and two vdpa_sim_net devices, vpt0 and vpt1 on the host
+#   lab COMMAND [SECONDS]    runs a shell command in the machine
+# shellcheck disable=SC2154 # work, here, build, started: of lib.sh
+
+lab_suite=trixie
+lab_source=linux-source-6.12
+lab_here=$here/kernel
+lab_cache=${VDT_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/vdpa-tracker}/kernel-lab
+lab_modules='irqbypass vdpa vhost_iotlb vhost vhost_vdpa' # of the kernel's package
+lab_built='vringh vp_vdpa vdpa_sim vdpa_sim_net vdpa_sim_blk' # ours, in the order of insmod
+
+# Prints why not and returns 1 where packages are not to be had.
+lab_build() {
+    local root=$lab_cache/root kernel source mirror
+    [[ ! -e $lab_cache/ready ]] || return 0
+    mkdir -p "$lab_cache"
+    exec {lab_lock}>"$lab_cache.lock"
+    flock "$lab_lock"
+    [[ ! -e $lab_cache/ready ]] || return 0
+    note "building the kernel lab in $lab_cache (about 350 MB are downloaded, once)"
+    rm -rf "$root"
+    # Whatever mirror this machine uses has the later suite as well.
+    # shellcheck disable=SC2016 # for apt-get
+    mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 2>/dev/null | grep -v security | head -n 1)
+    timeout 1200 mmdebstrap --quiet --variant=extract --architectures=amd64 \
+        --include="linux-image-cloud-amd64,linux-headers-cloud-amd64,$lab_source,gcc,make,busybox-static" \
+        "$lab_suite" "$root" "$mirror" >"$lab_cache/packages.log" 2>&1 || {
+        rm -rf "$root"
+        echo "packages of $lab_suite could not be fetched: $(grep '^E:' "$lab_cache/packages.log" | tail -n 1)"
+        return 1
+    }
+    kernel=$(basename "$root"/usr/lib/modules/*-cloud-amd64)
+    source=$root/usr/src/$lab_source
+    timeout 600 tar -C "$root/usr/src" -xJf "$source.tar.xz" "$lab_source/drivers/vdpa" "$lab_source/drivers/vhost"
+    mkdir -p "$root"/{build,dev,proc,tmp}
+    cp "$source"/drivers/vdpa/vdpa_sim/*.[ch] "$source/drivers/vdpa/virtio_pci/vp_vdpa.c" \
+        "$source/drivers/vhost/vringh.c" "$root/build/"
+    # shellcheck disable=SC2086 # a list
+    printf 'obj-m :=%s\n' "$(printf ' %s.o' $lab_built)" >"$root/build/Makefile"
+    lab_links "$root"
+    # kbuild's helpers are programs of the later suite and want its libc.
+    # shellcheck disable=SC2016 # for the inner shell
+    timeout 900 unshare --mount --pid --fork --kill-child bash -c '
+        mount --bind /dev "$0/dev" && mount -t proc none "$0/proc" || exit 1
+        exec chroot "$0" /usr/bin/env -i PATH=/usr/sbin:/usr/bin make -C "/usr/src/linux-headers-$1" M=/build modules' \
+        "$root" "$kernel" >"$lab_cache/modules.log" 2>&1 || {
+        tail -n 20 "$lab_cache/modules.log" >&2
+        echo "the modules of $lab_source could not be built for $kernel"
+        return 1
+    }
+    lab_keep "$root" "$kernel"
+    rm -rf "$root"
+    touch "$lab_cache/ready"
+    exec {lab_lock}>&-
+}
+
+# Unpacked only: links that maintainer scripts would have made, and busybox for what kbuild calls.
+lab_links() {
+    local name
+    for name in bin sbin lib lib64; do [[ -e $1/$name ]] || ln -s "usr/$name" "$1/$name"; done
+    for name in $("$1/usr/bin/busybox" --list); do
+        [[ -e $1/usr/bin/$name || -e $1/usr/sbin/$name ]] || ln -s busybox "$1/usr/bin/$name"
+    done
+}
+
+lab_keep() {
+    local module
+    mkdir -p "$lab_cache/modules"
+    cp "$1/boot/vmlinuz-$2" "$lab_cache/vmlinuz"
+    for module in $lab_modules; do
+        find "$1/usr/lib/modules/$2" -name "${module//_/[-_]}.ko.xz" -exec xz -dc {} \; >"$lab_cache/modules/$module.ko"
+    done
+    for module in $lab_built; do cp "$1/build/$module.ko" "$lab_cache/modules/"; done
+    echo "$2" >"$lab_cache/kernel"
+}
+
+# lab_initrd PROGRAM...: busybox, vdpa(8), the modules, our programs and what libraries they want.
+lab_initrd() {
+    local root=$work/initrd program library
+    mkdir -p "$root"/{bin,dev,lib,proc,sys,run,tmp}
+    cp "$(command -v busybox)" "$root/bin/"
+    install -m 755 "$lab_here/init.sh" "$root/init"
+    cp "$lab_cache/modules"/*.ko "$root/lib/"
+    tr ' ' '\n' <<<"$lab_modules $lab_built" >"$root/lib/order"
+    for program in "$(command -v vdpa)" "$@"; do
+        cp "$program" "$root/bin/"
+        for library in $(ldd "$program" | grep -o '/[^ ]*'); do
+            [[ -e $root$library ]] || cp -L --parents "$library" "$root"
+        done
+    done
+    (cd "$root" && find . | cpio --quiet -o -H newc) | gzip -1 >"$work/initrd.gz"
+    rm -rf "$root"
+}
+
+# lab_boot [QEMU-ARGUMENT...]: returns when the machine answers. The network cards are vp_vdpa's.
+lab_boot() {
+    local card cards=()
+    for card in 0 1; do
+        ip tuntap add dev "vpt$card" mode tap multi_queue vnet_hdr
+        ip link set "vpt$card" up
+        cards+=(-netdev "tap,id=n$card,ifname=vpt$card,queues=4,script=no,downscript=no"
+            -device "virtio-net-pci,id=net$card,netdev=n$card,mac=52:54:00:00:53:0$card,addr=0x$((card + 2)),disable-legacy=on,iommu_platform=on,ats=off,vectors=12,romfile=,ctrl_vq=on,ctrl_rx=on,ctrl_rx_extra=on,ctrl_vlan=on,ctrl_mac_addr=on,ctrl_guest_offloads=on,mq=on,rss=on")
+    done
+    start qemu qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
+        -M q35,memory-backend=ram -object "memory-backend-memfd,id=ram,size=${LAB_MEMORY:-512}M,share=on" -m "${LAB_MEMORY:-512}" \
+        -accel tcg,thread=multi -cpu max -smp "${LAB_CPUS:-2}" -device intel-iommu,intremap=off,snoop-control=on \
+        -kernel "$lab_cache/vmlinuz" -initrd "$work/initrd.gz" \
+        -append "console=ttyS0 intel_iommu=on mitigations=off panic=-1 quiet loglevel=5 random.trust_cpu=on" \
+        -chardev "file,id=c0,path=$work/console.log" -serial chardev:c0 \
+        -chardev "socket,id=c1,path=$work/lab.sock,server=on,wait=off" -serial chardev:c1 \
+        -qmp "unix:$work/qmp.sock,server=on,wait=off" "${cards[@]}" "$@"
+    wait_for "${LAB_BOOT_SECONDS:-90}" grep -q 'the lab is ready' "$work/console.log"
+}
+
+# lab COMMAND [SECONDS]: its stdout and exit code are the command's (124: too late).
+lab() {
+    python3 "$lab_here/lab.py" "$work/lab.sock" "${2:-30}" <<<"$1"
+}
+
+lab_stop() {
+    lab 'sync; echo o >/proc/sysrq-trigger' 2 >/dev/null 2>&1 || :
+    timeout 10 tail --pid="${started[qemu]}" -s 0.05 -f /dev/null || :
+    stop qemu 2 || :
+}
