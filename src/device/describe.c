@@ -74,6 +74,7 @@ vdt_device_describe(struct vdt_device *dev)
     add_bool(builder, "readdress", info->readdress);
     add_bool(builder, "disable", info->disable);
     add_bool(builder, "maps_survive_reset", info->maps_survive_reset);
+    add_bool(builder, "passthrough", info->passthrough);
     json_builder_set_member_name(builder, "internals");
     if (dev->ops->describe)
         json_builder_add_value(builder, dev->ops->describe(dev));

@@ -46,6 +46,7 @@ struct vdt_device_info {
     bool readdress;                 /* rings may be re-addressed while suspended */
     bool disable;                   /* set_enable(ring, false) is legal (vp_vdpa: an error) */
     bool maps_survive_reset;        /* IOTLB_PERSIST */
+    bool passthrough;               /* its row lets --shadow auto pass the guest's rings through */
 };
 
 struct vdt_device;

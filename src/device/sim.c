@@ -347,6 +347,7 @@ fill_info(struct vdt_sim *sim, const char *spec)
     info->readdress = !options->no_suspend && !options->no_readdress;
     info->disable = !options->no_disable;
     info->maps_survive_reset = !options->reset_drops;
+    info->passthrough = true;
 }
 
 static const struct vdt_sim_backend_ops *

@@ -14,19 +14,6 @@
 #include "base/wire.h"
 #include "virtio/features.h"
 
-/* Drivers whose suspend, ring state and re-addressing are known to work: docs/devices.md. */
-static const char *const known_drivers[] = {"sim"};
-
-static bool
-known(const struct vdt_device_info *info)
-{
-    for (unsigned i = 0; i < G_N_ELEMENTS(known_drivers); i++) {
-        if (g_str_equal(info->driver, known_drivers[i]))
-            return true;
-    }
-    return false;
-}
-
 static bool
 read_map(void *ctx, uint64_t addr, void *dst, uint32_t len)
 {
@@ -128,7 +115,7 @@ vdt_shadow_choose_mode(struct vdt_shadow *s, const char **ret_reason)
          "the device cannot be suspended or does not tell its ring state"},
         {!info->set_base || !info->enable_after_driver_ok,
          "the device cannot start its rings at the guest's positions after the replay"},
-        {s->options.policy == VDT_SHADOW_AUTO && !known(info),
+        {s->options.policy == VDT_SHADOW_AUTO && !info->passthrough,
          "the driver is not known to re-address suspended rings"},
         {packed && !in_order,
          "packed rings tell what is in flight only with IN_ORDER: used entries overwrite it"},
