@@ -118,7 +118,7 @@ new_page(void)
 static unsigned
 mappings(struct vdt_device *dev)
 {
-    VDT_SIM_LOCKED(dev);
+    VDT_SIM_LOCKED(vdt_test_sim(dev));
 
     return sim->space[0]->len + sim->space[1]->len;
 }
@@ -128,7 +128,7 @@ static bool
 maps_guest(struct vdt_device *dev, struct rig *rig, uint64_t iova)
 {
     const struct vdt_region *region = vdt_guest_map_region(rig->map, 0);
-    VDT_SIM_LOCKED(dev);
+    VDT_SIM_LOCKED(vdt_test_sim(dev));
 
     for (unsigned i = 0; i < sim->space[0]->len; i++) {
         const struct vdt_sim_map *map = &g_array_index(sim->space[0], struct vdt_sim_map, i);

@@ -20,6 +20,12 @@
 #define BUFFERS_AT 0x100000u /* RIG_NUM * 2 buffers of 2 KiB */
 #define BUFFER 2048u
 
+__attribute__((weak)) struct vdt_device *
+vdt_test_sim(struct vdt_device *dev)
+{
+    return dev;
+}
+
 /* By reference: the call that sets the error is an argument beside it. */
 static void
 check(bool ok, GError **error)

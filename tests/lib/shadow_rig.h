@@ -67,3 +67,6 @@ struct vdt_shadow_options rig_options(enum vdt_shadow_policy policy);
 
 void rig_log_start(struct rig *rig);
 bool rig_log_test(const struct rig *rig, uint64_t gpa);
+
+/* The simulator that is @dev, or that stands behind it (fake_vhost_wrap.c). */
+struct vdt_device *vdt_test_sim(struct vdt_device *dev);
