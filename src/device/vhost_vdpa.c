@@ -300,7 +300,7 @@ static void
 conclude(struct vdt_vhost *vhost, const char *driver)
 {
     struct vdt_device_info *info = &vhost->dev.info;
-    const struct vdt_vhost_driver *row = vhost->row;
+    const struct vdt_vhost_driver *row = vhost->row = vdt_vhost_driver_find(driver);
 
     g_strlcpy(info->driver, row->sysfs[0] || !driver ? row->name : driver, sizeof info->driver);
     info->suspend = vdt_vhost_has(vhost, VHOST_BACKEND_F_SUSPEND);
@@ -335,14 +335,12 @@ vdt_vhost_vdpa_open(const char *spec, const char *path, GError **error)
     vhost->batch = -1;
     vhost->maps = g_array_new(FALSE, FALSE, sizeof(struct vdt_vhost_map));
     g_strlcpy(vhost->dev.info.name, spec, sizeof vhost->dev.info.name);
-    if (open_node(vhost, path, error)) {
-        g_autofree char *driver = vhost->sys->driver(path);
+    if (open_node(vhost, path, error) && identify(vhost, error) && settle_backend(vhost, error) &&
+        measure(vhost, error)) {
+        g_autofree char *driver = vhost->sys->driver(path, vhost->dev.info.device_id);
 
-        vhost->row = vdt_vhost_driver_find(driver);
-        if (identify(vhost, error) && settle_backend(vhost, error) && measure(vhost, error)) {
-            conclude(vhost, driver);
-            return &vhost->dev;
-        }
+        conclude(vhost, driver);
+        return &vhost->dev;
     }
     close_device(&vhost->dev);
     return NULL;

@@ -501,7 +501,7 @@ fake_close(int fd)
 }
 
 static char *
-fake_driver(const char *path)
+fake_driver(const char *path, uint32_t device_id)
 {
     return g_strdup(fake_vhost.driver_of ? fake_vhost.driver_of(path) : fake_vhost.driver);
 }

@@ -227,26 +227,39 @@ make_link(const char *root, const char *to, const char *path)
     cr_assert_eq(symlink(to, at), 0, "%s", path);
 }
 
+static void
+expect_driver(const char *root, unsigned minor_number, uint32_t device_id, const char *expected)
+{
+    g_autofree char *driver = vdt_vhost_sysfs_driver(root, makedev(511, minor_number), device_id);
+
+    cr_expect_str_eq(driver ? driver : "none", expected ? expected : "none");
+}
+
 Test(vhost_open, who_made_a_device_is_found_in_sysfs)
 {
     g_autofree char *root = g_dir_make_tmp("vdt-sysfs-XXXXXX", NULL);
     g_autofree char *pci =
         g_build_filename(root, "devices/pci0/0000:00:02.0/vdpa0/vhost-vdpa-0", NULL);
-    g_autofree char *sim = g_build_filename(root, "devices/vdpasim_net/vdpa1/vhost-vdpa-1", NULL);
+    g_autofree char *sim = g_build_filename(root, "devices/sim0/vhost-vdpa-1", NULL);
+    g_autofree char *bare = g_build_filename(root, "devices/virtual/bare/x0/vhost-vdpa-2", NULL);
+    g_autofree char *module = g_build_filename(root, "module/vdpa_sim_net", NULL);
     g_autofree char *clean = g_strdup_printf("rm -r %s", root);
 
     g_mkdir_with_parents(pci, 0700);
     g_mkdir_with_parents(sim, 0700);
+    g_mkdir_with_parents(bare, 0700);
     make_link(root, "../../devices/pci0/0000:00:02.0/vdpa0/vhost-vdpa-0", "dev/char/511:0");
-    make_link(root, "../../devices/vdpasim_net/vdpa1/vhost-vdpa-1", "dev/char/511:1");
+    make_link(root, "../../devices/sim0/vhost-vdpa-1", "dev/char/511:1");
+    make_link(root, "../../devices/virtual/bare/x0/vhost-vdpa-2", "dev/char/511:2");
     make_link(root, "../../../bus/pci/drivers/vp-vdpa", "devices/pci0/0000:00:02.0/driver");
     make_link(root, "../../../../bus/vdpa/drivers/vhost_vdpa",
               "devices/pci0/0000:00:02.0/vdpa0/driver");
-    g_autofree char *first = vdt_vhost_sysfs_driver(root, makedev(511, 0));
-    g_autofree char *second = vdt_vhost_sysfs_driver(root, makedev(511, 1));
-    g_autofree char *third = vdt_vhost_sysfs_driver(root, makedev(511, 2));
-    cr_expect_str_eq(first, "vp-vdpa");
-    cr_expect_str_eq(second, "vdpasim_net");
-    cr_expect_null(third);
+    expect_driver(root, 0, 1, "vp-vdpa");
+    expect_driver(root, 1, 1, NULL); /* no parent, and no simulator's module either */
+    g_mkdir_with_parents(module, 0700);
+    expect_driver(root, 1, 1, "vdpasim_net");
+    expect_driver(root, 1, 2, NULL);
+    expect_driver(root, 2, 1, "bare");
+    expect_driver(root, 3, 1, NULL);
     cr_assert_eq(system(clean), 0);
 }
