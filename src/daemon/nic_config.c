@@ -65,13 +65,26 @@ vdt_nic_config_init(struct vdt_nic *nic, GError **error)
     return true;
 }
 
+/* The guest of @state uses the address that it read at its source. */
+static bool
+brings_mac(const struct vdt_nic *nic, const struct vdt_snapshot *state)
+{
+    return state && state->device_id == VIRTIO_ID_NET &&
+           state->guest_features & VDT_BIT(VIRTIO_NET_F_MAC) &&
+           state->config_len >= CONFIG_MAC + 6 && nic->config_len >= CONFIG_MAC + 6;
+}
+
 void
 vdt_nic_config_mac(struct vdt_nic *nic, uint8_t mac[6])
 {
     if (nic->model.state.set & VDT_NET_MAC)
         memcpy(mac, nic->model.state.mac, 6);
+    else if (nic->loaded && nic->loaded->net.set & VDT_NET_MAC)
+        memcpy(mac, nic->loaded->net.mac, 6);
     else if (nic->mac_given)
         memcpy(mac, nic->mac, 6);
+    else if (brings_mac(nic, nic->loaded))
+        memcpy(mac, nic->loaded->config + CONFIG_MAC, 6);
     else
         memcpy(mac, nic->config + CONFIG_MAC, 6);
 }
@@ -85,6 +98,13 @@ vdt_nic_config_read(struct vdt_nic *nic, uint8_t config[VDT_CONFIG_MAX])
     if (nic->config_len >= CONFIG_STATUS + 2)
         vdt_put16(config + CONFIG_STATUS,
                   (uint16_t) (nic->link_status | (nic->announce ? VIRTIO_NET_S_ANNOUNCE : 0)));
+}
+
+void
+vdt_nic_config_follow(struct vdt_nic *nic, const struct vdt_snapshot *state)
+{
+    if (brings_mac(nic, state))
+        memcpy(nic->config + CONFIG_MAC, state->config + CONFIG_MAC, 6);
 }
 
 bool

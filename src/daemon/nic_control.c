@@ -98,14 +98,38 @@ drive_state(struct vdt_nic *nic, uint64_t negotiated)
     }
 }
 
+/*
+ * The guest that never set an address uses the one of its config space. The device that it is on
+ * now may have been made with another, or have kept one of a guest before (vdpa_sim_net).
+ */
+static void
+insist_on_mac(struct vdt_nic *nic, uint64_t negotiated, struct vdt_net_state *state)
+{
+    struct vdt_device *dev = vdt_shadow_device(nic->shadow);
+    uint8_t mac[6], own[6];
+
+    if (state->set & VDT_NET_MAC || !(negotiated & VDT_BIT(VIRTIO_NET_F_CTRL_MAC_ADDR)) ||
+        !(negotiated & VDT_BIT(VIRTIO_NET_F_MAC)) ||
+        !VDT_DEVICE_CALL(dev, get_config, NULL, 0, own, sizeof(own)))
+        return;
+    vdt_nic_config_mac(nic, mac);
+    if (memcmp(mac, own, sizeof(mac)) == 0)
+        return;
+    memcpy(state->mac, mac, sizeof(mac));
+    state->set |= VDT_NET_MAC;
+}
+
 /* One attempt, of all that goes before the data rings; the report is that of this one. */
 static bool
 replay(struct vdt_nic *nic, uint64_t negotiated, GError **error)
 {
+    g_autofree struct vdt_net_state *state = g_memdup2(&nic->model.state, sizeof(nic->model.state));
+
+    insist_on_mac(nic, negotiated, state);
     vdt_replay_report_clear(&nic->replayed);
     nic->replayed = (struct vdt_replay_report){0};
-    return vdt_replay_early(&nic->model.state, negotiated, nic->device_cvq, nic->deadline_ms,
-                            &nic->replayed, error);
+    return vdt_replay_early(state, negotiated, nic->device_cvq, nic->deadline_ms, &nic->replayed,
+                            error);
 }
 
 /* A device that takes no PROMISC may still take ALLMULTI: better than nothing, and said so. */

@@ -77,6 +77,8 @@ bool vdt_nic_replay_now(struct vdt_nic *nic, GError **error);
 bool vdt_nic_config_init(struct vdt_nic *nic, GError **error);
 void vdt_nic_config_read(struct vdt_nic *nic, uint8_t config[VDT_CONFIG_MAX]);
 bool vdt_nic_config_refresh(struct vdt_nic *nic); /* link status from the device; true: changed */
+/* The guest of @state read its address where it comes from, and goes on with that. */
+void vdt_nic_config_follow(struct vdt_nic *nic, const struct vdt_snapshot *state);
 void vdt_nic_config_mac(struct vdt_nic *nic, uint8_t mac[6]);
 /* The guest shall tell the network where it is now: by the status bit, else by a frame of ours at
  * the next start. */

@@ -200,6 +200,7 @@ vdt_nic_adopt(struct vdt_nic *nic)
     if (nic->loaded) {
         nic->model.state = nic->loaded->net;
         nic->moved = true;
+        vdt_nic_config_follow(nic, nic->loaded);
         if (!vdt_nic_guest_announces(nic)) {
             uint8_t mac[6];
 
