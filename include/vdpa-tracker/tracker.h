@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Tracker: one guest network device, served over vhost-user (QEMU's docs/interop/vhost-user.rst)
- * and carried by a vDPA device: rings are shadowed and dirty pages logged while a migration runs,
- * control commands are followed always.
+ * Tracker: one guest network (or block) device, served over vhost-user (QEMU's
+ * docs/interop/vhost-user.rst) and carried by a vDPA device: rings are shadowed and dirty pages
+ * logged while a migration runs, control commands are followed always.
  *
  * Thread: every call is made on the thread that runs the tracker's GMainContext, and every callback
  * comes from that context. A call may block for as long as the device takes, at most @deadline_ms
@@ -58,8 +58,8 @@ typedef struct {
 
 /*
  * @device belongs to the tracker from now on, also on error. @options may be NULL. NULL with
- * @error: no network device, or newer options than this library knows (VDT_ERROR_UNSUPPORTED); a
- * value out of range (VDT_ERROR_USAGE).
+ * @error: neither a network nor a block device, or newer options than this library knows
+ * (VDT_ERROR_UNSUPPORTED); a value out of range (VDT_ERROR_USAGE).
  */
 VDT_PUBLIC VdtTracker *vdt_tracker_new(VdtDevice *device, const VdtTrackerOptions *options,
                                        GError **error);

@@ -25,12 +25,12 @@ vdt_nic_enter(struct vdt_nic *nic, enum vdt_phase phase)
 }
 
 static struct vdt_shadow_options
-shadow_options(const struct vdt_nic_options *options, uint64_t device_features)
+shadow_options(const struct vdt_nic_options *options, const struct vdt_device_info *info)
 {
     uint64_t mask = options->feature_mask ? options->feature_mask : UINT64_MAX;
 
-    if (!options->allow_untracked)
-        mask &= vdt_command_features_known(device_features);
+    if (!options->allow_untracked && info->device_id == VIRTIO_ID_NET)
+        mask &= vdt_command_features_known(info->features);
     return (struct vdt_shadow_options){
         .policy = options->policy,
         .workers = MAX(options->workers, 1u),
@@ -45,7 +45,7 @@ shadow_options(const struct vdt_nic_options *options, uint64_t device_features)
 struct vdt_nic *
 vdt_nic_new(struct vdt_device *dev, const struct vdt_nic_options *options, GError **error)
 {
-    struct vdt_shadow_options shadow = shadow_options(options, dev->info.features);
+    struct vdt_shadow_options shadow = shadow_options(options, &dev->info);
     VDT_AUTO(nic) nic = g_new0(struct vdt_nic, 1);
 
     nic->name = g_strdup(options->name);
@@ -57,11 +57,12 @@ vdt_nic_new(struct vdt_device *dev, const struct vdt_nic_options *options, GErro
     memcpy(nic->mac, options->mac, sizeof(nic->mac));
     nic->cvq_call_fd = -1;
 
-    if (dev->info.device_id != VIRTIO_ID_NET) {
-        g_set_error(
-            error, VDT_ERROR, VDT_ERROR_UNSUPPORTED,
-            "%s is a virtio device of type %u, not a network device; only those are tracked",
-            dev->info.name, dev->info.device_id);
+    nic->device_id = dev->info.device_id;
+    if (nic->device_id != VIRTIO_ID_NET && nic->device_id != VIRTIO_ID_BLOCK) {
+        g_set_error(error, VDT_ERROR, VDT_ERROR_UNSUPPORTED,
+                    "%s is a virtio device of type %u; network (1) and block (2) devices are "
+                    "tracked",
+                    dev->info.name, dev->info.device_id);
         vdt_device_close(dev);
         return NULL;
     }

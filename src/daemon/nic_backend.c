@@ -201,10 +201,11 @@ static bool
 set_config(void *ctx, uint32_t offset, uint32_t len, const uint8_t *buf, uint32_t flags,
            GError **error)
 {
-    g_set_error(error, VDT_ERROR, VDT_ERROR_UNSUPPORTED,
-                "the config space of a virtio 1 network device is read-only (%u bytes at %u); the "
-                "MAC address goes over the control queue",
-                len, offset);
+    g_set_error(
+        error, VDT_ERROR, VDT_ERROR_UNSUPPORTED,
+        "the config space is read-only (%u bytes at %u); a network device's MAC address goes "
+        "over the control queue",
+        len, offset);
     return false;
 }
 

@@ -59,8 +59,10 @@ vdt_nic_config_init(struct vdt_nic *nic, GError **error)
         g_prefix_error(error, "reading the config space of %s: ", dev->info.name);
         return false;
     }
-    nic->link_status = config16(nic, CONFIG_STATUS);
     vdt_control_model_init(&nic->model);
+    if (nic->device_id != VIRTIO_ID_NET)
+        return true;
+    nic->link_status = config16(nic, CONFIG_STATUS);
     set_limits(nic);
     return true;
 }
@@ -93,6 +95,8 @@ void
 vdt_nic_config_read(struct vdt_nic *nic, uint8_t config[VDT_CONFIG_MAX])
 {
     memcpy(config, nic->config, VDT_CONFIG_MAX);
+    if (nic->device_id != VIRTIO_ID_NET)
+        return;
     if (nic->config_len >= CONFIG_MAC + 6)
         vdt_nic_config_mac(nic, config + CONFIG_MAC);
     if (nic->config_len >= CONFIG_STATUS + 2)
@@ -115,7 +119,7 @@ vdt_nic_config_refresh(struct vdt_nic *nic)
     uint16_t before = nic->link_status;
     uint8_t status[2];
 
-    if (!(dev->info.features & VDT_BIT(VIRTIO_NET_F_STATUS)))
+    if (nic->device_id != VIRTIO_ID_NET || !(dev->info.features & VDT_BIT(VIRTIO_NET_F_STATUS)))
         return false;
     if (!VDT_DEVICE_CALL(dev, get_config, &error, CONFIG_STATUS, status, sizeof(status))) {
         vdt_warning("%s: link status of %s: %s", nic->name, dev->info.name, error->message);
@@ -131,7 +135,7 @@ vdt_nic_guest_announces(const struct vdt_nic *nic)
     uint64_t need = VDT_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) | VDT_BIT(VIRTIO_NET_F_CTRL_VQ) |
                     VDT_BIT(VIRTIO_NET_F_STATUS);
 
-    return (nic->acked & need) == need;
+    return nic->device_id == VIRTIO_ID_NET && (nic->acked & need) == need;
 }
 
 void
@@ -161,6 +165,8 @@ vdt_nic_rarp(struct vdt_nic *nic, const uint8_t mac[6])
     uint8_t frame[RARP_LEN] = {0};
     uint8_t *arp = frame + 14;
 
+    if (nic->device_id != VIRTIO_ID_NET)
+        return;
     memset(frame, 0xff, 6);
     memcpy(frame + 6, mac, 6);
     frame[12] = ETHERTYPE_RARP >> 8;

@@ -9,7 +9,8 @@
 #include "snapshot/snapshot.h"
 
 struct vdt_nic {
-    char *name, *uuid; /* owned */
+    char *name, *uuid;  /* owned */
+    uint32_t device_id; /* of all its devices; 2, block: no control queue, no address, no link */
     GMainContext *context;
     struct vdt_nic_watch watch;
     unsigned deadline_ms;

@@ -31,12 +31,12 @@ add_bool(JsonBuilder *builder, const char *name, bool value)
 }
 
 static void
-add_names(JsonBuilder *builder, const char *name, uint64_t features)
+add_names(JsonBuilder *builder, uint32_t type, const char *name, uint64_t features)
 {
     json_builder_set_member_name(builder, name);
     json_builder_begin_array(builder);
     for (unsigned bit = 0; bit < 64; bit++) {
-        const char *known = vdt_feature_name(VIRTIO_ID_NET, bit);
+        const char *known = vdt_feature_name(type, bit);
         g_autofree char *number = g_strdup_printf("bit%u", bit);
 
         if (features >> bit & 1)
@@ -46,12 +46,12 @@ add_names(JsonBuilder *builder, const char *name, uint64_t features)
 }
 
 static void
-add_withheld(JsonBuilder *builder, uint64_t withheld)
+add_withheld(JsonBuilder *builder, uint32_t type, uint64_t withheld)
 {
     json_builder_set_member_name(builder, "withheld");
     json_builder_begin_object(builder);
     for (unsigned bit = 0; bit < 64; bit++) {
-        const char *known = vdt_feature_name(VIRTIO_ID_NET, bit);
+        const char *known = vdt_feature_name(type, bit);
         const char *reason = vdt_feature_withheld(bit);
         g_autofree char *number = g_strdup_printf("bit%u", bit);
 
@@ -70,11 +70,11 @@ add_features(struct vdt_nic *nic, JsonBuilder *builder)
 
     json_builder_set_member_name(builder, "features");
     json_builder_begin_object(builder);
-    add_names(builder, "device", device);
-    add_names(builder, "offered", negotiation->offered);
-    add_names(builder, "acked", negotiation->acked);
-    add_names(builder, "negotiated", negotiation->device);
-    add_withheld(builder, device & ~negotiation->offered);
+    add_names(builder, nic->device_id, "device", device);
+    add_names(builder, nic->device_id, "offered", negotiation->offered);
+    add_names(builder, nic->device_id, "acked", negotiation->acked);
+    add_names(builder, nic->device_id, "negotiated", negotiation->device);
+    add_withheld(builder, nic->device_id, device & ~negotiation->offered);
     json_builder_end_object(builder);
 }
 
@@ -92,7 +92,11 @@ add_ring(struct vdt_nic *nic, JsonBuilder *builder, uint32_t ring)
 
     json_builder_begin_object(builder);
     add_count(builder, "index", ring);
-    add_text(builder, "kind", view.is_cvq ? "cvq" : ring % 2 ? "tx" : "rx");
+    add_text(builder, "kind",
+             view.is_cvq                       ? "cvq"
+             : nic->device_id != VIRTIO_ID_NET ? "req"
+             : ring % 2                        ? "tx"
+                                               : "rx");
     add_count(builder, "size", view.num);
     add_bool(builder, "configured", view.configured);
     add_bool(builder, "started", view.started);
@@ -136,7 +140,7 @@ add_control(struct vdt_nic *nic, JsonBuilder *builder)
     vdt_nic_config_mac(nic, mac);
     g_autofree char *text = g_strdup_printf("%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2],
                                             mac[3], mac[4], mac[5]);
-    add_text(builder, "mac", text);
+    add_text(builder, "mac", nic->device_id == VIRTIO_ID_NET ? text : NULL);
     json_builder_set_member_name(builder, "control");
     json_builder_add_value(builder, vdt_net_state_to_json(&nic->model.state));
     json_builder_set_member_name(builder, "commands");

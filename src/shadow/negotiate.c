@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "shadow/negotiate.h"
 
+#include <linux/virtio_blk.h>
 #include <stddef.h>
 
 #include <vdpa-tracker/error.h>
 
 #include "base/wire.h"
 #include "virtio/features.h"
+
+#define BLK_F_ZONED 17 /* virtio 1.3; not in Debian 12's headers */
 
 /* What a device may offer and a guest never sees, with the reason. */
 static const struct {
@@ -88,6 +91,9 @@ vdt_negotiation_init(struct vdt_negotiation *n, struct vdt_device *dev, uint64_t
         offered &= ~VDT_BIT(VIRTIO_F_IN_ORDER);
     if (dev->info.device_id == VIRTIO_ID_NET && !(offered & VDT_BIT(VIRTIO_NET_F_CTRL_VQ)))
         offered &= ~vdt_net_features_needing_ctrl_vq();
+    /* What a guest writes into config space, or leaves in the device, is not carried. */
+    if (dev->info.device_id == VIRTIO_ID_BLOCK)
+        offered &= ~(VDT_BIT(VIRTIO_BLK_F_CONFIG_WCE) | VDT_BIT(BLK_F_ZONED));
 
     *n = (struct vdt_negotiation){.offered = offered, .guest_cvq = -1, .device_cvq = -1};
     if (!read_max_pairs(dev, &n->device_max_pairs, error))

@@ -275,7 +275,9 @@ set_worker_side(struct vdt_shadow *s, struct vdt_shadow_ring *ring)
     ring->relay.attention = s->attention;
     ring->relay.table = s->place->table;
     ring->relay.log = s->log_all && s->log.words ? &s->log : NULL;
-    ring->relay.dirty_used_width = s->options.dirty_used_width;
+    /* A disk may have written more than it says: only a network device's word is taken. */
+    ring->relay.dirty_used_width =
+        s->options.dirty_used_width && s->dev->info.device_id == VIRTIO_ID_NET;
 }
 
 bool

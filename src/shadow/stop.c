@@ -17,7 +17,8 @@
 #include "base/log.h"
 #include "virtio/features.h"
 
-/* Rings whose requests are not to be done twice. A receive buffer may be offered again. */
+/* Rings whose requests are not to be done twice: a disk's are all. A receive buffer may be offered
+ * again. */
 static bool
 is_transmit(const struct vdt_shadow *s, uint32_t ring)
 {
@@ -100,9 +101,11 @@ drain_transmits(struct vdt_shadow *s, GError **error)
             return true;
         if (now >= deadline) {
             g_set_error(error, VDT_ERROR, VDT_ERROR_TIMEOUT,
-                        "%s did not finish %u transmit requests within %u ms and cannot be "
-                        "suspended: it goes on, nothing was switched",
-                        s->dev->info.name, left, s->options.drain_ms);
+                        "%s did not finish %u %srequests within %u ms and cannot be suspended: it "
+                        "goes on, nothing was switched",
+                        s->dev->info.name, left,
+                        s->dev->info.device_id == VIRTIO_ID_NET ? "transmit " : "",
+                        s->options.drain_ms);
             return false;
         }
         if (!more && poll(fds, n, (int) ((deadline - now) / 1000) + 1) > 0) {

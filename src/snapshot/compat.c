@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <linux/virtio_blk.h>
 #include <string.h>
 
+#include "base/wire.h"
 #include "control/command.h"
 #include "snapshot/net_config.h"
 #include "snapshot/words.h"
@@ -165,6 +167,44 @@ check_limits(GPtrArray *reasons, const struct sides *sides)
             want->hash_types & ~have->hash_types);
 }
 
+/* The guest has read its disk's size and limits once (virtio 1.2, 5.2.4). */
+static void
+check_disk(GPtrArray *reasons, const struct vdt_snapshot *s, const uint8_t *config, uint32_t len)
+{
+    static const struct {
+        uint8_t offset, size;
+        const char *name;
+        bool equal;       /* else: at least that */
+        uint64_t feature; /* the field counts only with that one taken; 0: always */
+    } fields[] = {
+        {offsetof(struct virtio_blk_config, capacity), 8, "sectors", true, 0},
+        {offsetof(struct virtio_blk_config, size_max), 4, "bytes a segment", false,
+         VDT_BIT(VIRTIO_BLK_F_SIZE_MAX)},
+        {offsetof(struct virtio_blk_config, seg_max), 4, "segments a request", false,
+         VDT_BIT(VIRTIO_BLK_F_SEG_MAX)},
+        {offsetof(struct virtio_blk_config, blk_size), 4, "bytes a block", true,
+         VDT_BIT(VIRTIO_BLK_F_BLK_SIZE)},
+        {offsetof(struct virtio_blk_config, num_queues), 2, "queues", false,
+         VDT_BIT(VIRTIO_BLK_F_MQ)},
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(fields); i++) {
+        uint8_t want[8] = {0}, have[8] = {0};
+        uint32_t end = fields[i].offset + fields[i].size;
+
+        if (fields[i].feature && !(s->guest_features & fields[i].feature))
+            continue;
+        if (end <= s->config_len)
+            memcpy(want, s->config + fields[i].offset, fields[i].size);
+        if (end <= len)
+            memcpy(have, config + fields[i].offset, fields[i].size);
+        uint64_t need = vdt_get64(want), is = vdt_get64(have);
+        if (fields[i].equal ? is != need : is < need)
+            add(reasons, "device has %" G_GUINT64_FORMAT " %s, the state needs %" G_GUINT64_FORMAT,
+                is, fields[i].name, need);
+    }
+}
+
 GPtrArray *
 vdt_snapshot_compat(const struct vdt_snapshot *snapshot, const struct vdt_device_info *target,
                     const uint8_t *config, uint32_t config_len)
@@ -188,6 +228,8 @@ vdt_snapshot_compat(const struct vdt_snapshot *snapshot, const struct vdt_device
         check_control(reasons, &sides);
         check_mac(reasons, &sides);
         check_limits(reasons, &sides);
+    } else {
+        check_disk(reasons, snapshot, config, config_len);
     }
     return reasons;
 }
