@@ -16,13 +16,15 @@
 #include "base/log.h"
 
 #define BACKLOG 8
+#define PAUSE_MS 200 /* after a connection that could not be taken: it is still there */
 
 struct vdt_listener {
     int fd;      /* owned: listening, or the one connection */
     bool single; /* the latter */
     char *path;  /* owned: to be removed; NULL where the socket is not ours */
     GMainContext *context;
-    GSource *source; /* owned, NULL while deaf */
+    GSource *source; /* owned: hears clients or the end of a pause; NULL while deaf */
+    bool warned;     /* of the client that waits */
     vdt_listener_connected connected;
     void *ctx;
 };
@@ -36,6 +38,33 @@ make_deaf(struct vdt_listener *listener)
     g_clear_pointer(&listener->source, g_source_unref);
 }
 
+static void listen_now(struct vdt_listener *listener);
+
+static gboolean
+on_pause_over(gpointer data)
+{
+    struct vdt_listener *listener = data;
+
+    make_deaf(listener);
+    listen_now(listener);
+    return G_SOURCE_REMOVE;
+}
+
+/* Out of descriptors or memory: the client waits in the backlog, and hearing of it all the time
+ * would be a busy loop. */
+static void
+pause_a_while(struct vdt_listener *listener, int code)
+{
+    if (!listener->warned)
+        vdt_warning("a VMM could not be let in: %s; it is tried again every %u ms",
+                    g_strerror(code), PAUSE_MS);
+    listener->warned = true;
+    make_deaf(listener);
+    listener->source = g_timeout_source_new(PAUSE_MS);
+    g_source_set_callback(listener->source, on_pause_over, listener, NULL);
+    g_source_attach(listener->source, listener->context);
+}
+
 static gboolean
 on_client(gint fd, GIOCondition condition, gpointer data)
 {
@@ -44,10 +73,12 @@ on_client(gint fd, GIOCondition condition, gpointer data)
         listener->single ? vdt_steal_fd(&listener->fd) : accept4(fd, NULL, NULL, SOCK_CLOEXEC);
 
     if (client < 0) {
-        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-            vdt_warning("a VMM could not be let in: %s", g_strerror(errno));
-        return G_SOURCE_CONTINUE;
+        if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
+            return G_SOURCE_CONTINUE;
+        pause_a_while(listener, errno);
+        return G_SOURCE_REMOVE;
     }
+    listener->warned = false;
     make_deaf(listener);
     listener->connected(listener->ctx, client);
     return G_SOURCE_REMOVE;
@@ -110,6 +141,11 @@ clear_path(const char *path, const struct sockaddr_un *addr, GError **error)
         return false;
     }
     VDT_AUTO_FD probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (probe < 0) {
+        g_set_error(error, VDT_ERROR, VDT_ERROR_FAILED, "cannot look who listens at %s: %s", path,
+                    g_strerror(errno));
+        return false;
+    }
     if (connect(probe, (const struct sockaddr *) addr, sizeof(*addr)) == 0 ||
         errno != ECONNREFUSED) {
         g_set_error(error, VDT_ERROR, VDT_ERROR_BUSY, "somebody listens at %s already", path);

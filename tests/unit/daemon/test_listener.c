@@ -5,6 +5,7 @@
 
 #include <glib/gstdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -92,6 +93,33 @@ Test(listener, second_client_waits_for_the_first_to_go)
     vdt_close(second);
     vdt_listener_free(listener);
     cr_assert_neq(access(stand.path, F_OK), 0);
+    clear(&stand);
+}
+
+Test(listener, client_that_cannot_be_taken_is_taken_later_and_no_busy_loop_until_then)
+{
+    struct stand stand;
+    struct rlimit limit, none;
+
+    init(&stand);
+    struct vdt_listener *listener =
+        vdt_listener_new(stand.path, stand.context, connected, &stand, NULL);
+    int client = dial(&stand);
+
+    getrlimit(RLIMIT_NOFILE, &limit);
+    none = limit;
+    none.rlim_cur = 0;
+    setrlimit(RLIMIT_NOFILE, &none);
+    turn(&stand);
+    cr_expect_eq(stand.clients, 0);
+    cr_expect_not(g_main_context_pending(stand.context), "it hears of the client all the time");
+    setrlimit(RLIMIT_NOFILE, &limit);
+    for (int64_t end = g_get_monotonic_time() + 5 * G_USEC_PER_SEC;
+         stand.clients == 0 && g_get_monotonic_time() < end; g_usleep(1000))
+        turn(&stand);
+    cr_expect_eq(stand.clients, 1);
+    vdt_close(client);
+    vdt_listener_free(listener);
     clear(&stand);
 }
 
