@@ -102,10 +102,12 @@ static void
 session_ended(void *ctx, const GError *reason)
 {
     struct vdt_nic *nic = ctx;
+    /* The session's, which goes first: whoever hears of its end may connect the next. */
+    g_autoptr(GError) kept = reason ? g_error_copy(reason) : NULL;
 
     g_clear_pointer(&nic->session, vdt_session_free);
     if (nic->ended)
-        nic->ended(nic->ended_ctx, reason);
+        nic->ended(nic->ended_ctx, kept);
 }
 
 void

@@ -5,6 +5,8 @@
 #include "daemon/nic.h"
 
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <vdpa-tracker/error.h>
 
@@ -125,6 +127,30 @@ Test(nic, state_check_without_a_transfer_is_an_error)
 
     cr_assert(!vdt_nic_backend()->state_check(nic, &error));
     cr_assert(g_error_matches(error, VDT_ERROR, VDT_ERROR_BUSY));
+}
+
+static void
+on_ended(void *ctx, const GError *reason)
+{
+    char **text = ctx;
+
+    *text = g_strdup(reason ? reason->message : "no reason");
+}
+
+Test(nic, whoever_hears_of_the_end_of_a_session_hears_why)
+{
+    VDT_AUTO(nic) nic = make("sim:", false);
+    const uint32_t header[3] = {1, 7, 0}; /* version 3 */
+    g_autofree char *text = NULL;
+    int pair[2];
+
+    cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    vdt_nic_connect(nic, pair[0], on_ended, &text);
+    cr_assert_eq(write(pair[1], header, sizeof(header)), (ssize_t) sizeof(header));
+    for (int i = 0; !text && i < 100; i++)
+        g_main_context_iteration(NULL, TRUE);
+    cr_assert_str_eq(text, "the peer speaks vhost-user version 3, not 1");
+    close(pair[1]);
 }
 
 Test(nic, mtu_beyond_the_device_is_refused)
