@@ -154,6 +154,15 @@ vdt_nic_state_apply(struct vdt_nic *nic, GError **error)
     return ok;
 }
 
+/* A VMM whose connection broke was not told where a ring stopped. It takes the used index from
+ * guest memory (QEMU does), and what lies between that and the position goes to the device again.
+ */
+static bool
+at_used(const struct vdt_snapshot *previous, uint32_t ring, uint32_t base)
+{
+    return !previous->packed && base == previous->rings[ring].pos.used;
+}
+
 /* What a stopped ring had in flight the shadow knows by itself, unless the VMM has reconnected. */
 bool
 vdt_nic_state_based(struct vdt_nic *nic, uint32_t ring, uint32_t base, GError **error)
@@ -165,6 +174,8 @@ vdt_nic_state_based(struct vdt_nic *nic, uint32_t ring, uint32_t base, GError **
     if (!previous || ring >= previous->ring_count || !previous->rings[ring].started)
         return true;
     if (!vdt_snapshot_at_base(previous, ring, base)) {
+        if (at_used(previous, ring, base))
+            return true;
         g_clear_pointer(&nic->previous, vdt_snapshot_free);
         return true;
     }
@@ -182,7 +193,8 @@ goes_on(struct vdt_nic *nic)
 
     if (!nic->previous || cvq < 0 || cvq >= (int) VDT_RINGS_MAX || !nic->base_set[cvq] ||
         nic->previous->cvq_index != cvq ||
-        !vdt_snapshot_at_base(nic->previous, (uint32_t) cvq, nic->base[cvq]))
+        (!vdt_snapshot_at_base(nic->previous, (uint32_t) cvq, nic->base[cvq]) &&
+         !at_used(nic->previous, (uint32_t) cvq, nic->base[cvq])))
         return false;
     for (uint32_t i = 0; i < nic->previous->ring_count; i++) {
         if (nic->base_set[i] && nic->previous->rings[i].started &&
