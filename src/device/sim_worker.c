@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 #include <vdpa-tracker/error.h>
@@ -73,6 +74,7 @@ run(void *arg)
     struct vdt_sim *sim = arg;
     bool more = false, quit = false;
 
+    prctl(PR_SET_NAME, "sim-device");
     while (!quit) {
         struct epoll_event events[EVENTS];
         int count = epoll_wait(sim->epoll, events, EVENTS, more ? 0 : -1);

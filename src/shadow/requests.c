@@ -150,7 +150,13 @@ vdt_shadow_set_log(struct vdt_shadow *s, int fd, uint64_t offset, uint64_t size,
     s->log = fresh;
     set_log_of_rings(s, s->log_all);
     vdt_dirty_log_clear(&old);
-    return s->mode != VDT_MODE_SHADOW || vdt_shadow_attach_all(s, error);
+    if (s->mode != VDT_MODE_SHADOW || vdt_shadow_attach_all(s, error))
+        return true;
+    /* Not with half of the rings: they stop, and the next update tries once more. */
+    if (!vdt_shadow_freeze(s, NULL))
+        vdt_shadow_rest(s);
+    vdt_shadow_schedule_update(s);
+    return false;
 }
 
 /* The rings that run, moved to another generation of guest memory whose old regions are all still

@@ -15,6 +15,10 @@
 
 /* Long enough for the rest of a frontend's burst, short against a switch-over. */
 #define UPDATE_DELAY_US 2000
+/* The system had no memory or no descriptor for us at that moment: a guest's NIC is worth a few
+ * more tries. What the frontend or the device refuses is not asked again. */
+#define RETRY_US 250000
+#define RETRIES 4
 /* A VMM that stops one ring nearly always stops them all, one message each: bringing the device up
  * again for the others in between would cost a reset a ring. */
 #define STOP_DELAY_US 50000
@@ -37,11 +41,15 @@ on_update(void *ctx)
     struct vdt_shadow *s = ctx;
     g_autoptr(GError) error = NULL;
 
-    if (!vdt_shadow_update(s, &error)) {
-        vdt_warning("%s: nothing runs: %s", s->dev->info.name, error->message);
-        if (s->events.failed)
-            s->events.failed(s->ctx, error);
+    if (vdt_shadow_update(s, &error)) {
+        s->retries = 0;
+        return;
     }
+    vdt_warning("%s: nothing runs: %s", s->dev->info.name, error->message);
+    if (s->events.failed)
+        s->events.failed(s->ctx, error);
+    if (g_error_matches(error, VDT_ERROR, VDT_ERROR_FAILED) && s->retries++ < RETRIES)
+        g_source_set_ready_time(s->update_clock, g_get_monotonic_time() + RETRY_US);
 }
 
 static void

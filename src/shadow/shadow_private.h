@@ -84,6 +84,7 @@ struct vdt_shadow {
     int config_call, attention;                /* owned eventfds */
     GSource *config_source, *attention_source; /* owned */
     GSource *update_clock;                     /* owned: rings while an update is scheduled */
+    unsigned retries;                          /* of an update that failed */
     int64_t frozen_at, frozen_us;
     char *unmigratable;   /* owned */
     uint8_t *first_frame; /* owned */

@@ -6,6 +6,7 @@
 #include <semaphore.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <vdpa-tracker/error.h>
@@ -25,6 +26,7 @@ struct vdt_worker {
     pthread_t thread;
     int epoll;
     int wake; /* mailbox eventfd */
+    char name[16];
     /* Mailbox: one message at a time, since the control thread waits for each. */
     void (*fn)(void *arg);
     void *arg;
@@ -102,6 +104,8 @@ worker_main(void *arg)
     struct epoll_event events[EVENTS];
     bool busy = false;
 
+    prctl(PR_SET_NAME, worker->name);
+
     while (!worker->quit) {
         int n = epoll_wait(worker->epoll, events, EVENTS, busy ? 0 : -1);
         bool mail = false;
@@ -135,8 +139,8 @@ vdt_worker_new(unsigned index, GError **error)
 {
     struct vdt_worker *worker = g_new0(struct vdt_worker, 1);
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = MAILBOX};
-    char name[16];
 
+    g_snprintf(worker->name, sizeof(worker->name), "vdt-data-%u", index);
     sem_init(&worker->done, 0, 0);
     worker->wake = vdt_eventfd(error);
     worker->epoll = worker->wake < 0 ? -1 : epoll_create1(EPOLL_CLOEXEC);
@@ -154,8 +158,6 @@ vdt_worker_new(unsigned index, GError **error)
         g_free(worker);
         return NULL;
     }
-    g_snprintf(name, sizeof(name), "vdt-data-%u", index);
-    pthread_setname_np(worker->thread, name);
     return worker;
 }
 
@@ -222,7 +224,8 @@ vdt_worker_attach(struct vdt_worker *worker, struct vdt_relay *relay, GError **e
 
     vdt_worker_call(worker, attach, &a);
     if (a.failed)
-        g_set_error(error, VDT_ERROR, VDT_ERROR_INVALID,
+        g_set_error(error, VDT_ERROR,
+                    a.failed == ENOMEM || a.failed == ENOSPC ? VDT_ERROR_FAILED : VDT_ERROR_INVALID,
                     "cannot wait on a ring's kick descriptor: %s; the ring does not start",
                     g_strerror(a.failed));
     return a.failed == 0;
