@@ -36,9 +36,11 @@ vdt_event_signal(int fd)
 {
     uint64_t one = 1;
 
-    /* EAGAIN: the counter is full or the socket's buffer is, so the peer has a wake-up pending. */
-    if (fd >= 0 && write(fd, &one, sizeof(one)) < 0)
+    if (fd < 0)
         return;
+    /* EAGAIN: the counter is full or the socket's buffer is, so the peer has a wake-up pending. */
+    while (write(fd, &one, sizeof(one)) < 0 && errno == EINTR)
+        ;
 }
 
 bool
@@ -48,7 +50,9 @@ vdt_event_drain(int fd)
     bool any = false;
     ssize_t n;
 
-    while ((n = read(fd, value, sizeof(value))) > 0) {
+    while ((n = read(fd, value, sizeof(value))) > 0 || (n < 0 && errno == EINTR)) {
+        if (n < 0)
+            continue;
         any = true;
         /* An eventfd gives everything in one read of 8 bytes; a socket may hold more. */
         if (n == sizeof(uint64_t))
@@ -63,8 +67,8 @@ vdt_set_nonblocking(int fd, GError **error)
     int flags = fcntl(fd, F_GETFL);
 
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
-        g_set_error(error, VDT_ERROR, VDT_ERROR_FAILED, "cannot make descriptor %d non-blocking: %s", fd,
-                    g_strerror(errno));
+        g_set_error(error, VDT_ERROR, VDT_ERROR_FAILED,
+                    "cannot make descriptor %d non-blocking: %s", fd, g_strerror(errno));
         return false;
     }
     return true;
@@ -76,8 +80,9 @@ vdt_memfd(const char *name, size_t size, GError **error)
     VDT_AUTO_FD fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
     if (fd < 0 || ftruncate(fd, (off_t) size) < 0) {
-        g_set_error(error, VDT_ERROR, VDT_ERROR_FAILED, "cannot make %zu bytes of shared memory (%s): %s", size,
-                    name, g_strerror(errno));
+        g_set_error(error, VDT_ERROR, VDT_ERROR_FAILED,
+                    "cannot make %zu bytes of shared memory (%s): %s", size, name,
+                    g_strerror(errno));
         return -1;
     }
     return vdt_steal_fd(&fd);

@@ -240,7 +240,6 @@ on_peer(GDBusAuthObserver *observer, GIOStream *stream, GCredentials *credential
 static bool
 clear_path(const char *path, const char *name, GError **error)
 {
-    VDT_AUTO_FD probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
     struct stat st;
 
@@ -252,6 +251,12 @@ clear_path(const char *path, const char *name, GError **error)
         return true;
     if (!S_ISSOCK(st.st_mode)) {
         g_set_error(error, VDT_ERROR, VDT_ERROR_USAGE, "%s is there and is no socket", path);
+        return false;
+    }
+    VDT_AUTO_FD probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (probe < 0) {
+        g_set_error(error, VDT_ERROR, VDT_ERROR_FAILED, "cannot look who listens at %s: %s", path,
+                    g_strerror(errno));
         return false;
     }
     if (connect(probe, (struct sockaddr *) &addr, sizeof(addr)) == 0 || errno == EAGAIN) {
@@ -277,6 +282,9 @@ start_server(struct vdt_control_interface *self, const char *name, GError **erro
                                           NULL, error);
     umask(before);
     if (!self->server) {
+        /* Made, and then not listened at. */
+        if (error && !g_error_matches(*error, G_IO_ERROR, G_IO_ERROR_ADDRESS_IN_USE))
+            unlink(self->path);
         g_prefix_error(error, "control interface at %s: ", self->path);
         return false;
     }

@@ -138,11 +138,15 @@ go_behind(void)
     }
     vdt_close(ends[1]);
     char ready = 0;
-    ssize_t n = read(ends[0], &ready, 1);
+    ssize_t n;
     int status = 0;
+    do {
+        n = read(ends[0], &ready, 1);
+    } while (n < 0 && errno == EINTR);
     if (n == 1)
         _exit(0);
-    waitpid(pid, &status, 0);
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
     _exit(WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status) : 1);
 }
 
@@ -151,7 +155,12 @@ tell_parent(int fd)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-    if (write(fd, "r", 1) != 1)
+    ssize_t n;
+
+    do {
+        n = write(fd, "r", 1);
+    } while (n < 0 && errno == EINTR);
+    if (n != 1)
         vdt_warning("whoever started this tracker does not wait for it any more");
     if (null >= 0) {
         dup2(null, STDIN_FILENO);

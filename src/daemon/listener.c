@@ -164,15 +164,22 @@ vdt_listener_new(const char *path, GMainContext *context, vdt_listener_connected
     g_autofree char *unnamed = g_strconcat(path, "~", NULL);
     struct sockaddr_un addr, early;
 
+    if (fd < 0) {
+        g_set_error(error, VDT_ERROR, VDT_ERROR_FAILED, "no socket for %s: %s", path,
+                    g_strerror(errno));
+        return NULL;
+    }
     if (!socket_address(path, &addr, error) || !clear_path(path, &addr, error) ||
         !socket_address(unnamed, &early, error) || !clear_path(unnamed, &early, error))
         return NULL;
     mode_t before = umask(0117);
-    int rc = fd < 0 ? -1 : bind(fd, (struct sockaddr *) &early, sizeof(early));
+    int rc = bind(fd, (struct sockaddr *) &early, sizeof(early));
     umask(before);
     if (rc < 0 || listen(fd, BACKLOG) < 0 || rename(unnamed, path) < 0) {
         g_set_error(error, VDT_ERROR, VDT_ERROR_FAILED, "listening at %s: %s", path,
                     g_strerror(errno));
+        if (rc == 0)
+            unlink(unnamed);
         return NULL;
     }
     return new_listener(vdt_steal_fd(&fd), false, path, context, connected, ctx);

@@ -44,6 +44,9 @@ wait_for(struct vdt_pipe *pipe, short events, GError **error)
         g_set_error(error, VDT_ERROR, VDT_ERROR_TIMEOUT,
                     "the VMM did not move the device state for %u ms; the transfer was given up",
                     pipe->deadline_ms);
+    else if (n < 0)
+        g_set_error(error, VDT_ERROR, VDT_ERROR_FAILED,
+                    "cannot wait for the VMM to move the device state: %s", g_strerror(errno));
     else
         g_set_error_literal(error, VDT_ERROR, VDT_ERROR_FAILED,
                             "the transfer of the device state was ended before it was whole");

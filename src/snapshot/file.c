@@ -40,6 +40,17 @@ write_all(int fd, const uint8_t *bytes, size_t len)
 }
 
 static bool
+sync_file(int fd)
+{
+    int rc;
+
+    do {
+        rc = fsync(fd);
+    } while (rc < 0 && errno == EINTR);
+    return rc == 0;
+}
+
+static bool
 write_stdout(const uint8_t *bytes, size_t len, GError **error)
 {
     return write_all(STDOUT_FILENO, bytes, len) ||
@@ -63,7 +74,7 @@ write_temporary(int dir, const char *temporary, const uint8_t *bytes, size_t len
     if (fd < 0)
         return fail(error, "cannot make a file beside %s: %s; nothing was written", path,
                     g_strerror(errno));
-    if (write_all(fd, bytes, len) && fsync(fd) == 0)
+    if (write_all(fd, bytes, len) && sync_file(fd))
         return true;
     fail(error, "cannot write the snapshot for %s: %s; what was there before is unchanged", path,
          g_strerror(errno));
@@ -97,7 +108,7 @@ write_file(const char *path, const uint8_t *bytes, size_t len, GError **error)
         return false;
     }
     /* From here on the new file stands, but a power failure may take it back. */
-    if (fsync(dir) < 0)
+    if (!sync_file(dir))
         return fail(error, "%s was written, but its directory could not be synced: %s", path,
                     g_strerror(errno));
     return true;

@@ -2,6 +2,7 @@
 /* Config space, the backend's own channel that announces its changes, MTU and RARP. */
 #include "vhost_user/session_private.h"
 
+#include <errno.h>
 #include <glib-unix.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -111,7 +112,12 @@ vdt_msg_set_backend_fd(struct vdt_session *session, struct vdt_message *message,
     if (!vdt_session_check_fd(session, message->fds[0], VDT_FD_READ | VDT_FD_WRITE,
                               "backend channel", error))
         return false;
-    if (fstat(message->fds[0], &st) < 0 || !S_ISSOCK(st.st_mode)) {
+    if (fstat(message->fds[0], &st) < 0) {
+        g_set_error(error, VDT_ERROR, VDT_ERROR_FAILED, "the backend channel: %s",
+                    g_strerror(errno));
+        return false;
+    }
+    if (!S_ISSOCK(st.st_mode)) {
         g_set_error_literal(error, VDT_ERROR, VDT_ERROR_INVALID,
                             "the backend channel is not a socket");
         return false;

@@ -5,6 +5,7 @@
  */
 #include "vhost_user/session_private.h"
 
+#include <errno.h>
 #include <sys/stat.h>
 
 #include <vdpa-tracker/error.h>
@@ -27,8 +28,8 @@ identify(const struct vhost_user_region *at, int fd, struct region *ret, GError 
     struct stat st;
 
     if (fstat(fd, &st) < 0) {
-        g_set_error_literal(error, VDT_ERROR, VDT_ERROR_INVALID,
-                            "the descriptor of a memory region cannot be examined");
+        g_set_error(error, VDT_ERROR, VDT_ERROR_INVALID,
+                    "the descriptor of a memory region cannot be examined: %s", g_strerror(errno));
         return false;
     }
     *ret = (struct region){.at = *at, .dev = st.st_dev, .ino = st.st_ino, .additions = 1};

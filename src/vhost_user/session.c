@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "vhost_user/session_private.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -134,22 +135,23 @@ vdt_session_check_fd(struct vdt_session *session, int fd, unsigned use, const ch
     const char *why = NULL;
 
     if (flags < 0 || fstat(fd, &st) < 0 || fstat(session->channel.fd, &own) < 0) {
-        why = "cannot be examined";
-    } else {
-        mode_t type = st.st_mode & S_IFMT; /* 0: an anonymous inode, such as an eventfd */
-        int access = flags & O_ACCMODE;
-        bool fits = type == 0 || S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) ||
-                    ((use & VDT_FD_FILE) && S_ISREG(st.st_mode));
-
-        if (!fits)
-            why = "is of a kind that cannot serve";
-        else if (st.st_dev == own.st_dev && st.st_ino == own.st_ino && S_ISSOCK(st.st_mode))
-            why = "is this very connection";
-        else if ((use & VDT_FD_READ) && access == O_WRONLY)
-            why = "cannot be read from";
-        else if ((use & VDT_FD_WRITE) && access == O_RDONLY)
-            why = "cannot be written to";
+        g_set_error(error, VDT_ERROR, VDT_ERROR_INVALID,
+                    "the descriptor sent as %s cannot be examined: %s", what, g_strerror(errno));
+        return false;
     }
+    mode_t type = st.st_mode & S_IFMT; /* 0: an anonymous inode, such as an eventfd */
+    int access = flags & O_ACCMODE;
+    bool fits = type == 0 || S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) ||
+                ((use & VDT_FD_FILE) && S_ISREG(st.st_mode));
+
+    if (!fits)
+        why = "is of a kind that cannot serve";
+    else if (st.st_dev == own.st_dev && st.st_ino == own.st_ino && S_ISSOCK(st.st_mode))
+        why = "is this very connection";
+    else if ((use & VDT_FD_READ) && access == O_WRONLY)
+        why = "cannot be read from";
+    else if ((use & VDT_FD_WRITE) && access == O_RDONLY)
+        why = "cannot be written to";
     if (!why)
         return true;
     g_set_error(error, VDT_ERROR, VDT_ERROR_INVALID, "the descriptor sent as %s %s", what, why);

@@ -42,8 +42,8 @@ vdt_client_strip(GError *error)
     g_dbus_error_strip_remote_error(error);
     if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CLOSED)) {
         g_free(error->message);
-        error->message = g_strdup("the tracker ended before it answered; what it had begun is not "
-                                  "known to be done");
+        error->message = g_strdup("the connection to the tracker broke before it answered (has it "
+                                  "ended?); what it had begun is not known to be done");
     }
 }
 

@@ -164,8 +164,10 @@ fill_standard_fds(void)
     do {
         fd = open("/dev/null", O_RDWR); /* stays open: not for us alone */
     } while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd < 0)
+    if (fd < 0) {
+        fprintf(stderr, "vdpa-tracker: cannot open /dev/null: %s\n", strerror(errno));
         return false;
+    }
     close(fd);
     return true;
 }
