@@ -68,16 +68,20 @@ void *vdt_guest_map_at_frontend(const struct vdt_guest_map *map, uint64_t addr, 
 bool vdt_guest_map_frontend_to_gpa(const struct vdt_guest_map *map, uint64_t addr, uint64_t len,
                                    uint64_t *ret_gpa);
 
-/* Is every byte of [@gpa, @gpa + @len) guest memory, adjacent regions counted as one? The data
- * path asks this for each descriptor: a few ns at any number of regions. @len 0: @gpa is ignored.
- */
+/* The stretch of guest memory, adjacent regions counted as one, that holds every byte of [@gpa,
+ * @gpa + @len); NULL when none does. @len > 0. A few ns at any number of regions. */
+static inline const struct vdt_span *
+vdt_guest_map_extent(const struct vdt_guest_map *map, uint64_t gpa, uint64_t len)
+{
+    /* The extents come first in every map. */
+    return vdt_span_table_find((const struct vdt_span_table *) map, gpa, len);
+}
+
+/* Whether there is one. @len 0: @gpa is ignored. */
 static inline bool
 vdt_guest_map_covers(const struct vdt_guest_map *map, uint64_t gpa, uint64_t len)
 {
-    /* The extents come first in every map. */
-    const struct vdt_span_table *extents = (const struct vdt_span_table *) map;
-
-    return len == 0 || vdt_span_table_find(extents, gpa, len) != NULL;
+    return len == 0 || vdt_guest_map_extent(map, gpa, len) != NULL;
 }
 
 /* Copies that may cross adjacent regions. False (nothing promised about @buf) where unmapped. */

@@ -5,8 +5,6 @@
 
 #include <vdpa-tracker/error.h>
 
-#include "memory/span_table.h"
-
 /* Inclusive at both ends, so that 2^64 - 1 is an address like any other. */
 struct range {
     uint64_t first, last;

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/auto.h"
+#include "memory/span_table.h"
 
 struct vdt_iova_space;
 
@@ -48,3 +49,10 @@ VDT_DEFINE_AUTO(iova_table, vdt_iova_table_free)
  * each other on both sides count as one. @len 0 is never found. */
 bool vdt_iova_table_lookup(const struct vdt_iova_table *table, uint64_t from, uint64_t len,
                            uint64_t *ret_to);
+/* The joined stretch that says so; NULL when none does. @len > 0. */
+static inline const struct vdt_span *
+vdt_iova_table_find(const struct vdt_iova_table *table, uint64_t from, uint64_t len)
+{
+    /* The spans are all there is in a table. */
+    return vdt_span_table_find((const struct vdt_span_table *) table, from, len);
+}

@@ -8,31 +8,46 @@
  * index on both rings); packed: a shadow id from a free list, since the guest's ids are opaque.
  *
  * Segments: split keeps descriptor i at place i, so that a descriptor of two chains at once is
- * seen; packed takes places from a free list. Tables: an indirect table is copied into memory that
- * the device can read; each id has a table of VDT_TABLE_ENTRIES, longer ones come from a small
- * pool, and when that is used up the caller stops fetching until one is freed.
+ * seen; packed takes places from a free list, and the first of a chain is its id. A chain of one
+ * descriptor, as most are, is told by that place alone; only others have a head beside it. Tables:
+ * an indirect table is copied into memory that the device can read; each id has a table of
+ * VDT_TABLE_ENTRIES, longer ones come from a small pool, and when that is used up the caller stops
+ * fetching until one is freed.
  *
  * Thread: that of the relay that owns it. No allocation outside init/clear.
  */
 #pragma once
 
-#include "virtio/chain.h"
+#include "virtio/device_ring.h"
 
 #define VDT_TABLE_ENTRIES 32u
 #define VDT_TABLES_LONG 4u /* tables of ring size, for each ring */
 
+/* A chain in flight, by its id. */
 struct vdt_inflight_head {
-    uint64_t order;         /* fetch order */
-    uint16_t seg;           /* first kept segment of the direct part */
     uint16_t direct;        /* segments of the direct part */
     uint16_t table;         /* segments of the table */
     uint16_t indirect_slot; /* split: of the ring */
     uint16_t guest_id;
     uint16_t slots;
     uint8_t long_table; /* 0: the id's own; else 1 + index in the pool */
-    bool busy;
     bool indirect;
 };
+
+/* A place: a guest's descriptor, or free; and what goes with the id of a chain that begins there.
+ */
+struct vdt_kept {
+    uint64_t addr;
+    uint64_t order;           /* @fetched when the chain was */
+    struct vdt_posted posted; /* the device ring's; @mark: 0 when free, else flags and these: */
+    uint32_t len;             /* but @posted.writable of a single that is that */
+    uint16_t next;            /* of the chain; packed and single: the guest's id */
+};
+
+#define VDT_KEPT_PART 0x100u   /* of a chain in flight */
+#define VDT_KEPT_HEAD 0x200u   /* its first place; the id */
+#define VDT_KEPT_SINGLE 0x400u /* and its only one: all there is to know about the chain */
+#define VDT_KEPT_ALONE (VDT_KEPT_PART | VDT_KEPT_HEAD | VDT_KEPT_SINGLE)
 
 /* Device-visible tables: @VDT_TABLE_ENTRIES descriptors for each id, then the long ones. */
 struct vdt_table_memory {
@@ -43,17 +58,14 @@ struct vdt_table_memory {
 struct vdt_inflight {
     enum vdt_ring_kind kind;
     uint16_t num;
-    uint32_t count; /* heads busy */
-    uint64_t order;
-    struct vdt_inflight_head *heads; /* owned, num */
-    struct vdt_seg *segs;            /* owned, num; guest addresses */
-    bool *owned_seg;                 /* owned, num; split: descriptor is in a chain in flight */
-    uint16_t *free_ids;              /* owned stack, packed */
-    uint16_t *free_segs;             /* owned stack, packed */
-    uint32_t free_id_count, free_seg_count;
+    uint32_t count;                  /* chains */
+    uint64_t fetched;                /* chains ever kept */
+    struct vdt_kept *kept;           /* owned, num; guest addresses */
+    struct vdt_inflight_head *heads; /* owned, num; by id, of chains that are not single */
+    uint16_t *free;                  /* owned stack of places, packed */
+    uint32_t free_count;
     struct vdt_table_memory table; /* borrowed from the arena; host NULL without INDIRECT */
     struct vdt_seg *kept_tables;   /* owned, same shape; guest addresses */
-    struct vdt_seg *table_descs;   /* owned; by id: where the guest's table lies, packed */
     unsigned long_free;            /* bit per long table */
 };
 
@@ -77,24 +89,51 @@ enum vdt_keep vdt_inflight_keep(struct vdt_inflight *f, const struct vdt_chain *
                                 uint64_t *ret_table_iova);
 void vdt_inflight_drop(struct vdt_inflight *f, uint16_t id);
 
-/* The same for a split chain of one descriptor, @head, which is not owned. */
+/* The same for a chain of one descriptor, and posted with it, for loops that count themselves
+ * (@count, @fetched; @free_count). @kept is free. */
 static inline void
-vdt_inflight_keep_single(struct vdt_inflight *f, uint16_t head, const struct vdt_seg *seg)
+vdt_kept_writable(struct vdt_kept *kept, uint64_t addr, uint32_t len, uint64_t fetched)
 {
-    f->owned_seg[head] = true;
-    f->segs[head] = *seg;
-    f->heads[head] = (struct vdt_inflight_head){
-        .order = f->order++, .seg = head, .direct = 1, .guest_id = head, .slots = 1, .busy = true};
-    f->count++;
+    kept->addr = addr;
+    kept->order = fetched;
+    kept->posted.writable = len;
+    kept->posted.slots = 1;
+    kept->posted.mark = VDT_KEPT_ALONE | VDT_SEG_WRITE;
 }
 
 static inline void
-vdt_inflight_drop_single(struct vdt_inflight *f, uint16_t head)
+vdt_kept_readable(struct vdt_kept *kept, uint64_t addr, uint32_t len, uint64_t fetched)
 {
-    f->owned_seg[head] = false;
-    f->heads[head].busy = false;
-    f->count--;
+    kept->addr = addr;
+    kept->order = fetched;
+    kept->len = len;
+    kept->posted.writable = 0;
+    kept->posted.slots = 1;
+    kept->posted.mark = VDT_KEPT_ALONE;
 }
+
+static inline void
+vdt_kept_drop(struct vdt_kept *kept)
+{
+    kept->posted.slots = kept->posted.mark = 0;
+}
+
+/* As the guest wrote it. */
+static inline struct vdt_seg
+vdt_kept_seg(const struct vdt_kept *kept)
+{
+    uint16_t mark = kept->posted.mark;
+    bool whole = (mark & (VDT_KEPT_SINGLE | VDT_SEG_WRITE)) == (VDT_KEPT_SINGLE | VDT_SEG_WRITE);
+
+    return (struct vdt_seg){.addr = kept->addr,
+                            .len = whole ? kept->posted.writable : kept->len,
+                            .flags = mark & (VDT_SEG_NEXT | VDT_SEG_WRITE | VDT_SEG_INDIRECT),
+                            .next = kept->next};
+}
+
+/* What is known of @id, which is in flight. */
+struct vdt_inflight_head vdt_inflight_head(const struct vdt_inflight *f, uint16_t id);
+bool vdt_inflight_has(const struct vdt_inflight *f, uint16_t id);
 
 /* Call @mark for each device-writable stretch of the chain; at most @limit bytes in all. */
 typedef void (*vdt_mark)(void *ctx, uint64_t gpa, uint64_t len);

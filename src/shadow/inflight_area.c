@@ -409,19 +409,20 @@ vdt_area_ring_close(struct vdt_area_ring *ring)
 /* As many entries as the ring has descriptors: there is always one free. */
 static void
 take_packed(struct vdt_area_ring *ring, uint16_t id, uint16_t guest_id, uint16_t slots,
-            const struct vdt_seg *segs, uint32_t from)
+            const struct vdt_kept *kept, uint16_t from)
 {
     struct packed_head *head = (struct packed_head *) ring->at;
     uint16_t first = ring->free_head, at = first, last = first;
 
     for (uint16_t i = 0; i < slots; i++) {
         struct packed_entry *entry = packed_at(ring->at, at);
-        vdt_store64(&entry->addr, segs[from].addr);
-        vdt_store32(&entry->len, segs[from].len);
-        vdt_store16(&entry->flags, segs[from].flags);
+        const struct vdt_seg seg = vdt_kept_seg(&kept[from]);
+        vdt_store64(&entry->addr, seg.addr);
+        vdt_store32(&entry->len, seg.len);
+        vdt_store16(&entry->flags, seg.flags);
         vdt_store16(&entry->id, guest_id);
         vdt_store16(&entry->next, ring->next[at]);
-        from = segs[from].next;
+        from = seg.next;
         last = at;
         at = ring->next[at];
     }
@@ -440,10 +441,10 @@ take_packed(struct vdt_area_ring *ring, uint16_t id, uint16_t guest_id, uint16_t
 
 void
 vdt_area_ring_take(struct vdt_area_ring *ring, uint16_t id, uint16_t guest_id, uint16_t slots,
-                   const struct vdt_seg *segs, uint32_t first)
+                   const struct vdt_kept *kept, uint16_t first)
 {
     if (ring->format.kind == VDT_RING_PACKED) {
-        take_packed(ring, id, guest_id, slots, segs, first);
+        take_packed(ring, id, guest_id, slots, kept, first);
     } else {
         vdt_store64(&split_at(ring->at, id)->counter, ring->counter++);
         keep_order();

@@ -21,7 +21,7 @@
 #include <glib.h>
 
 #include "base/auto.h"
-#include "virtio/chain.h"
+#include "shadow/inflight.h"
 
 struct vdt_inflight_area;
 
@@ -85,10 +85,10 @@ bool vdt_area_ring_open(struct vdt_area_ring *ring, struct vdt_inflight_area *ar
                         const uint16_t *heads, uint32_t head_count);
 void vdt_area_ring_close(struct vdt_area_ring *ring);
 
-/* @id (as the device knows it) is about to be posted. Packed: @segs are the chain's descriptors in
- * the ring as the guest wrote them, linked by next; one INDIRECT for a table. */
+/* @id (as the device knows it) is about to be posted. Packed: the chain's descriptors in the ring
+ * as the guest wrote them are kept from @first on; one INDIRECT for a table. */
 void vdt_area_ring_take(struct vdt_area_ring *ring, uint16_t id, uint16_t guest_id, uint16_t slots,
-                        const struct vdt_seg *segs, uint32_t first);
+                        const struct vdt_kept *kept, uint16_t first);
 /* @id is given back; then, when a batch is to be published and when it is. */
 void vdt_area_ring_give(struct vdt_area_ring *ring, uint16_t id);
 void vdt_area_ring_publishing(struct vdt_area_ring *ring, uint16_t used);

@@ -15,11 +15,9 @@
 
 #include "base/fd.h"
 #include "base/wire.h"
+#include "shadow/run.h"
+#include "shadow/stretch.h"
 #include "virtio/chain_walk.h"
-#include "virtio/device_split.h"
-#include "virtio/guest_split.h"
-
-#define COUNT(counter, n) __atomic_store_n(&(counter), (counter) + (n), __ATOMIC_RELAXED)
 
 static bool
 is_split(const struct vdt_relay *relay)
@@ -52,27 +50,25 @@ break_down(struct vdt_relay *relay, enum vdt_ring_fault fault, bool by_device)
     vdt_event_signal(relay->attention);
 }
 
-/* Every byte of the segment is guest memory; then its device address, where that differs. Zero
- * lengths touch nothing and may carry any address. */
-static inline bool
-translate(const struct vdt_relay *relay, struct vdt_seg *seg)
+/* Every byte of the segment is guest memory; then its device address. Zero lengths touch nothing
+ * and may carry any address. */
+static bool
+translate(const struct vdt_relay *relay, struct vdt_stretch *last, struct vdt_seg *seg)
 {
-    if (G_UNLIKELY(!vdt_guest_map_covers(relay->map, seg->addr, seg->len)))
-        return false;
-    if (G_LIKELY(!relay->table) || seg->len == 0)
-        return true;
-
-    /* Not into the segment itself: one whose address is taken does not stay in registers. */
-    uint64_t to;
-    bool found = vdt_iova_table_lookup(relay->table, seg->addr, seg->len, &to);
-    if (found)
-        seg->addr = to;
-    return found;
+    if (!vdt_stretch_holds(last, seg->addr, seg->len)) {
+        if (seg->len == 0)
+            return true;
+        *last = vdt_stretch_find(relay->map, relay->table, seg->addr, seg->len);
+        if (last->size == 0)
+            return false;
+    }
+    seg->addr += last->delta;
+    return true;
 }
 
 /* The table's copy for the device, in the layout and byte order of a split or packed table. */
 static bool
-fill_table(struct vdt_relay *relay, struct vdt_seg *table)
+fill_table(struct vdt_relay *relay, struct vdt_stretch *stretch, struct vdt_seg *table)
 {
     struct vdt_chain *chain = &relay->chain;
     uint32_t count = chain->count - chain->direct;
@@ -82,7 +78,7 @@ fill_table(struct vdt_relay *relay, struct vdt_seg *table)
         struct vdt_seg seg = chain->seg[chain->direct + i];
         uint16_t write = seg.flags & VDT_SEG_WRITE;
 
-        if (!translate(relay, &seg))
+        if (!translate(relay, stretch, &seg))
             return false;
         vdt_store64(&table[i].addr, seg.addr);
         vdt_store32(&table[i].len, seg.len);
@@ -99,18 +95,6 @@ fill_table(struct vdt_relay *relay, struct vdt_seg *table)
     return true;
 }
 
-/* Written down for whoever comes after us, before the device has it. */
-static __attribute__((noinline)) void
-note_in_flight(struct vdt_relay *relay, uint16_t id)
-{
-    const struct vdt_chain *chain = &relay->chain;
-    bool table = chain->indirect && relay->guest.format.kind == VDT_RING_PACKED;
-
-    vdt_area_ring_take(relay->area, id, chain->id, chain->slots,
-                       table ? relay->inflight.table_descs : relay->inflight.segs,
-                       table ? id : relay->inflight.heads[id].seg);
-}
-
 enum admit { ADMITTED, NO_ROOM, GUEST_BROKE };
 
 /* Kept and translated: from a checked chain to one that can be posted. Nothing is kept on failure.
@@ -120,6 +104,7 @@ admit(struct vdt_relay *relay, uint16_t *ret_id, uint64_t *ret_table_iova)
 {
     struct vdt_chain *chain = &relay->chain;
     struct vdt_seg *table = NULL;
+    struct vdt_stretch stretch = {0};
     bool ok = true;
 
     if (G_UNLIKELY(relay->device.in_flight + chain->slots > relay->device.format.num))
@@ -134,12 +119,14 @@ admit(struct vdt_relay *relay, uint16_t *ret_id, uint64_t *ret_table_iova)
         break;
     }
     for (uint32_t i = 0; ok && i < chain->direct; i++)
-        ok = translate(relay, &chain->seg[i]);
+        ok = translate(relay, &stretch, &chain->seg[i]);
     if (G_UNLIKELY(chain->indirect))
-        ok = ok && fill_table(relay, table);
+        ok = ok && fill_table(relay, &stretch, table);
     if (G_LIKELY(ok)) {
+        /* Written down for whoever comes after us, before the device has it. */
         if (G_UNLIKELY(relay->area))
-            note_in_flight(relay, *ret_id);
+            vdt_area_ring_take(relay->area, *ret_id, chain->id, chain->slots, relay->inflight.kept,
+                               *ret_id);
         return ADMITTED;
     }
     vdt_inflight_drop(&relay->inflight, *ret_id);
@@ -151,53 +138,6 @@ static uint32_t
 table_size(const struct vdt_chain *chain)
 {
     return (chain->count - chain->direct) * (uint32_t) sizeof(struct vdt_seg);
-}
-
-/*
- * A run of split chains of one descriptor, which most are, straight from ring to ring. The run ends
- * before the first that is anything else or breaks a rule: the steps of forward() judge that one.
- */
-static unsigned
-forward_singles(struct vdt_relay *relay, unsigned limit)
-{
-    if (relay->device.format.in_order || relay->guest.fault ||
-        (relay->guest.avail_seen == relay->guest.pos.avail &&
-         vdt_guest_split_look(&relay->guest) != VDT_TAKE_CHAIN))
-        return 0;
-
-    struct vdt_guest_ring *guest = &relay->guest;
-    struct vdt_device_ring *device = &relay->device;
-    const struct vdt_ring_mem from = guest->mem, to = device->mem;
-    const uint16_t num = guest->format.num;
-    uint32_t ready = (uint16_t) (guest->avail_seen - guest->pos.avail);
-    uint64_t bytes = 0;
-    uint16_t n = 0;
-
-    ready = MIN(MIN(ready, limit), num - device->in_flight);
-    for (; n < ready; n++) {
-        struct vdt_seg seg, mapped;
-        uint16_t head;
-
-        if (!vdt_guest_split_see_single(&from, num, (uint16_t) (guest->pos.avail + n), &head,
-                                        &seg) ||
-            relay->inflight.owned_seg[head])
-            break;
-        mapped = seg;
-        if (!translate(relay, &mapped))
-            break;
-        vdt_inflight_keep_single(&relay->inflight, head, &seg);
-        if (G_UNLIKELY(relay->area))
-            vdt_area_ring_take(relay->area, head, head, 1, relay->inflight.segs, head);
-        vdt_device_split_put_single(&to, num, (uint16_t) (device->pos.avail + n), device->posted,
-                                    head, &mapped);
-        bytes += seg.flags & VDT_SEG_WRITE ? 0 : seg.len;
-    }
-    guest->pos.avail += n;
-    guest->in_flight += n;
-    device->pos.avail += n;
-    device->in_flight += n;
-    COUNT(relay->counters.bytes_out, bytes);
-    return n;
 }
 
 /* One chain of any kind. False: no more for now. */
@@ -225,7 +165,7 @@ forward_one(struct vdt_relay *relay)
         return false;
     }
     vdt_device_ring_post(&relay->device, chain, id, table_iova, table_size(chain));
-    COUNT(relay->counters.bytes_out, chain->readable);
+    VDT_COUNT(relay->counters.bytes_out, chain->readable);
     return true;
 }
 
@@ -236,14 +176,16 @@ vdt_relay_forward(struct vdt_relay *relay)
 
     relay->stalled = false;
     while (n < num && !relay->fault) {
-        if (is_split(relay))
-            n += forward_singles(relay, num - n);
-        if (n == num || !forward_one(relay))
+        unsigned run = vdt_run_forward(relay, num - n);
+
+        if (run == 0 && !forward_one(relay))
             break;
-        n++;
+        n += MAX(run, 1);
+        if (vdt_guest_ring_seems_empty(&relay->guest))
+            break;
     }
     if (n > 0) {
-        COUNT(relay->counters.chains, n);
+        VDT_COUNT(relay->counters.chains, n);
         vdt_relay_kick_device(relay);
     }
     return n;
@@ -280,49 +222,6 @@ dirty_limit(const struct vdt_relay *relay, const struct vdt_used *used)
     return relay->dirty_used_width && !used->whole ? used->len : UINT64_MAX;
 }
 
-/* The way back of forward_singles(), with the same end. */
-static unsigned
-back_singles(struct vdt_relay *relay, unsigned limit)
-{
-    if (relay->device.format.in_order || relay->device.fault ||
-        (relay->device.used_seen == relay->device.pos.used &&
-         vdt_device_split_look(&relay->device) != VDT_REAP_USED))
-        return 0;
-
-    struct vdt_guest_ring *guest = &relay->guest;
-    struct vdt_device_ring *device = &relay->device;
-    const struct vdt_ring_mem from = device->mem, to = guest->mem;
-    struct vdt_posted *posted = device->posted;
-    const uint16_t num = guest->format.num;
-    uint32_t ready = MIN((uint16_t) (device->used_seen - device->pos.used), limit);
-    uint64_t bytes = 0;
-    uint16_t n = 0;
-
-    for (; n < ready; n++) {
-        struct vdt_used used;
-
-        if (!vdt_device_split_see_single(&from, num, (uint16_t) (device->pos.used + n), posted,
-                                         &used) ||
-            relay->inflight.heads[used.id].direct != 1)
-            break;
-        const struct vdt_seg *seg = &relay->inflight.segs[used.id];
-        if (relay->log && seg->flags & VDT_SEG_WRITE)
-            vdt_dirty_log_mark(relay->log, seg->addr, MIN(seg->len, dirty_limit(relay, &used)));
-        vdt_guest_split_put_used(&to, num, (uint16_t) (guest->pos.used + n), used.id, used.len);
-        posted[used.id].slots = 0;
-        vdt_inflight_drop_single(&relay->inflight, used.id);
-        if (G_UNLIKELY(relay->area))
-            vdt_area_ring_give(relay->area, used.id);
-        bytes += used.len;
-    }
-    device->pos.used += n;
-    device->in_flight -= n;
-    guest->pos.used += n;
-    guest->in_flight -= n;
-    COUNT(relay->counters.bytes_in, bytes);
-    return n;
-}
-
 static bool
 back_one(struct vdt_relay *relay)
 {
@@ -338,15 +237,15 @@ back_one(struct vdt_relay *relay)
         break;
     }
 
-    const struct vdt_inflight_head *head = &relay->inflight.heads[used.id];
+    const struct vdt_inflight_head head = vdt_inflight_head(&relay->inflight, used.id);
     if (relay->log)
         vdt_inflight_each_writable(&relay->inflight, used.id, dirty_limit(relay, &used), mark,
                                    relay);
-    vdt_guest_ring_give(&relay->guest, head->guest_id, head->slots, used.len);
+    vdt_guest_ring_give(&relay->guest, head.guest_id, head.slots, used.len);
     vdt_inflight_drop(&relay->inflight, used.id);
     if (relay->area)
         vdt_area_ring_give(relay->area, used.id);
-    COUNT(relay->counters.bytes_in, used.len);
+    VDT_COUNT(relay->counters.bytes_in, used.len);
     return true;
 }
 
@@ -357,14 +256,16 @@ vdt_relay_back(struct vdt_relay *relay)
     uint16_t from = relay->guest.pos.used;
 
     while (n < num && !relay->fault) {
-        if (is_split(relay))
-            n += back_singles(relay, num - n);
-        if (n == num || !back_one(relay))
+        unsigned run = vdt_run_back(relay, num - n);
+
+        if (run == 0 && !back_one(relay))
             break;
-        n++;
+        n += MAX(run, 1);
+        if (vdt_device_ring_seems_empty(&relay->device))
+            break;
     }
     if (n > 0) {
-        COUNT(relay->counters.returned, n);
+        VDT_COUNT(relay->counters.returned, n);
         if (G_UNLIKELY(relay->area))
             vdt_area_ring_publishing(relay->area, relay->guest.pos.used);
         vdt_guest_ring_publish(&relay->guest);
@@ -375,7 +276,7 @@ vdt_relay_back(struct vdt_relay *relay)
             log_ring(relay, from);
         if (call && relay->guest_call >= 0) {
             vdt_event_signal(relay->guest_call);
-            COUNT(relay->counters.calls_sent, 1);
+            VDT_COUNT(relay->counters.calls_sent, 1);
         }
     }
     return n;
@@ -417,7 +318,7 @@ vdt_relay_kick_device(struct vdt_relay *relay)
 {
     if (vdt_device_ring_publish(&relay->device)) {
         vdt_event_signal(relay->device_kick);
-        COUNT(relay->counters.kicks_sent, 1);
+        VDT_COUNT(relay->counters.kicks_sent, 1);
     }
 }
 
@@ -483,7 +384,7 @@ vdt_relay_log_in_flight(struct vdt_relay *relay)
     if (!relay->log)
         return;
     for (uint32_t id = 0; id < relay->inflight.num; id++) {
-        if (relay->inflight.heads[id].busy)
+        if (vdt_inflight_has(&relay->inflight, (uint16_t) id))
             vdt_inflight_each_writable(&relay->inflight, (uint16_t) id, UINT64_MAX, mark, relay);
     }
 }
@@ -504,6 +405,7 @@ vdt_relay_init(struct vdt_relay *relay, const struct vdt_relay_config *config)
     vdt_guest_ring_init(&relay->guest, &config->format, &config->guest_mem, config->guest_pos);
     vdt_device_ring_init(&relay->device, &config->format, &config->device_mem, config->device_pos);
     vdt_inflight_init(&relay->inflight, &config->format, &config->table_memory);
+    vdt_device_ring_borrow(&relay->device, &relay->inflight.kept->posted, sizeof(struct vdt_kept));
     relay->counters.pos = config->guest_pos;
 }
 

@@ -23,6 +23,8 @@ struct vdt_relay_counters {
     uint32_t in_flight;      /* as of the last batch */
 };
 
+#define VDT_COUNT(counter, n) __atomic_store_n(&(counter), (counter) + (n), __ATOMIC_RELAXED)
+
 struct vdt_relay {
     struct vdt_guest_ring guest;
     struct vdt_device_ring device;

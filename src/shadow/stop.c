@@ -144,14 +144,14 @@ keep_state(struct vdt_shadow_ring *ring)
 
     vdt_shadow_ring_forget(ring);
     for (uint32_t i = 0; i < n; i++) {
-        const struct vdt_inflight_head *head = &relay->inflight.heads[ids[i]];
-        uint32_t count = relay->inflight.kind == VDT_RING_PACKED
-                             ? vdt_inflight_segments(&relay->inflight, ids[i], segs)
-                             : 0;
-        vdt_shadow_ring_hold(ring, head->guest_id, head->slots, segs, count);
-        if (head->indirect)
+        const struct vdt_inflight_head head = vdt_inflight_head(&relay->inflight, ids[i]);
+        bool packed = relay->inflight.kind == VDT_RING_PACKED;
+        uint32_t count = packed ? vdt_inflight_segments(&relay->inflight, ids[i], segs) : 0;
+
+        vdt_shadow_ring_hold(ring, head.guest_id, head.slots, segs, count);
+        if (packed && head.indirect)
             g_array_index(ring->held, struct vdt_held_request, i).table =
-                relay->inflight.table_descs[ids[i]];
+                vdt_kept_seg(&relay->inflight.kept[ids[i]]);
     }
     ring->pos = ring->kept_pos = relay->guest.pos;
     ring->kept = true;

@@ -105,7 +105,8 @@ vdt_device_packed_reap(struct vdt_device_ring *ring, struct vdt_used *ret_used)
     id = vdt_load16(p + 12);
     /* Without WRITE the length is reserved (2.8.4); but devices exist that write data and do not
      * set it, so the length is dropped only where it cannot be one. */
-    if (!(flags & VDT_SEG_WRITE) && id < ring->format.num && len > ring->posted[id].writable)
+    if (!(flags & VDT_SEG_WRITE) && id < ring->format.num &&
+        len > vdt_posted_of(ring, id)->writable)
         len = 0;
     fault = vdt_posted_check(ring, id, len);
     if (__builtin_expect(fault != VDT_FAULT_NONE, 0)) {

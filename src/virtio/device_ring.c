@@ -6,6 +6,7 @@
 #include "virtio/device_packed.h"
 #include "virtio/device_posted.h"
 #include "virtio/device_split.h"
+#include "virtio/packed_layout.h"
 
 static bool
 is_split(const struct vdt_device_ring *ring)
@@ -26,6 +27,7 @@ vdt_device_ring_init(struct vdt_device_ring *ring, const struct vdt_ring_format 
         .published = pos.avail,
         .used_seen = pos.used,
         .posted = g_new0(struct vdt_posted, num),
+        .stride = sizeof(struct vdt_posted),
         .order = g_new0(uint16_t, num),
         .free_next = g_new0(uint16_t, num),
         .free_count = num,
@@ -43,9 +45,21 @@ vdt_device_ring_init(struct vdt_device_ring *ring, const struct vdt_ring_format 
 void
 vdt_device_ring_clear(struct vdt_device_ring *ring)
 {
-    g_clear_pointer(&ring->posted, g_free);
+    if (!ring->borrows)
+        g_free(ring->posted);
+    ring->posted = NULL;
     g_clear_pointer(&ring->order, g_free);
     g_clear_pointer(&ring->free_next, g_free);
+}
+
+void
+vdt_device_ring_borrow(struct vdt_device_ring *ring, struct vdt_posted *first, size_t stride)
+{
+    if (!ring->borrows)
+        g_free(ring->posted);
+    ring->posted = first;
+    ring->stride = (uint32_t) stride;
+    ring->borrows = true;
 }
 
 /* One from the free list; there is one. */
@@ -130,6 +144,18 @@ vdt_device_ring_reap(struct vdt_device_ring *ring, struct vdt_used *ret_used)
                           : vdt_device_packed_reap(ring, ret_used);
 }
 
+bool
+vdt_device_ring_seems_empty(const struct vdt_device_ring *ring)
+{
+    uint16_t pos = ring->pos.used;
+
+    if (ring->in_batch)
+        return false;
+    if (is_split(ring))
+        return ring->used_seen == pos;
+    return !vdt_packed_is_used(vdt_load16(vdt_packed_flags(ring->mem.desc, pos)), pos);
+}
+
 void
 vdt_device_ring_calls_off(struct vdt_device_ring *ring)
 {
@@ -151,5 +177,5 @@ vdt_device_ring_calls_on(struct vdt_device_ring *ring)
 bool
 vdt_device_ring_id_in_flight(const struct vdt_device_ring *ring, uint16_t id)
 {
-    return id < ring->format.num && ring->posted[id].slots != 0;
+    return id < ring->format.num && vdt_posted_of(ring, id)->slots != 0;
 }

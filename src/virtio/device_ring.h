@@ -28,7 +28,12 @@ struct vdt_used {
     bool whole;   /* skipped by an in-order batch: @len is the whole writable length */
 };
 
-struct vdt_posted; /* private: slots, writable length, in-flight mark of each id */
+/* What is remembered of an id, where the device cannot reach it. */
+struct vdt_posted {
+    uint32_t writable;
+    uint16_t slots; /* ring descriptors; 0: not in flight */
+    uint16_t mark;  /* left to who posts */
+};
 
 struct vdt_device_ring {
     struct vdt_ring_format format;
@@ -38,8 +43,10 @@ struct vdt_device_ring {
     uint16_t used_seen;        /* split: used.idx as last loaded */
     uint16_t first_flags;      /* packed: flags of the first staged descriptor, for publish() */
     uint32_t in_flight;        /* ring descriptors (slots) posted and not reaped, <= num */
-    struct vdt_posted *posted; /* owned, num entries, indexed by id */
-    uint16_t *order;           /* owned, ids in post order, num entries; in-order batches */
+    struct vdt_posted *posted; /* owned or borrowed; the one of id i lies i * @stride bytes on */
+    uint32_t stride;
+    bool borrows;
+    uint16_t *order; /* owned, ids in post order, num entries; in-order batches */
     uint32_t order_head, order_tail;
     uint16_t *free_next; /* owned, lay(): free descriptors of a split ring, ids of a packed one */
     uint16_t free_head;
@@ -56,6 +63,10 @@ struct vdt_device_ring {
 void vdt_device_ring_init(struct vdt_device_ring *ring, const struct vdt_ring_format *format,
                           const struct vdt_ring_mem *mem, struct vdt_ring_pos pos);
 void vdt_device_ring_clear(struct vdt_device_ring *ring);
+
+/* Before the first post(): remember each id in a record that the caller has about it, zeroed and
+ * @stride bytes apart: a loop over chains touches one cache line for both. */
+void vdt_device_ring_borrow(struct vdt_device_ring *ring, struct vdt_posted *first, size_t stride);
 
 /*
  * Give a split chain ring indices of its own from the free list (head, next); packed: nothing to do
@@ -78,6 +89,9 @@ bool vdt_device_ring_publish(struct vdt_device_ring *ring);
 
 /* The next completion, checked against what is in flight. On BROKEN nothing was consumed. */
 enum vdt_reap vdt_device_ring_reap(struct vdt_device_ring *ring, struct vdt_used *ret_used);
+
+/* By what was seen so far: the device may have used more meanwhile. */
+bool vdt_device_ring_seems_empty(const struct vdt_device_ring *ring);
 
 /* Ask the device not to call / to call again; calls_on() returns true if something is used already.
  */

@@ -46,32 +46,6 @@ vdt_device_split_post(struct vdt_device_ring *ring, const struct vdt_chain *chai
     ring->pos.avail++;
 }
 
-/* The same for loops over chains of one descriptor; not for in-order rings. The caller knows that
- * @head is not in flight, and counts. */
-static inline void
-vdt_device_split_put_single(const struct vdt_ring_mem *mem, uint16_t num, uint16_t pos,
-                            struct vdt_posted *posted, uint16_t head, const struct vdt_seg *seg)
-{
-    uint16_t write = seg->flags & VDT_SEG_WRITE;
-
-    vdt_split_store_desc(mem->desc, head, seg->addr, seg->len, write, 0);
-    posted[head] = (struct vdt_posted){.writable = write ? seg->len : 0, .slots = 1};
-    vdt_store16(vdt_split_avail_entry(mem->driver, num, pos), head);
-}
-
-/* The used entry at @pos, before used_seen, if it is the rightful end of a chain of one slot;
- * anything else is for reap() to judge. */
-static inline bool
-vdt_device_split_see_single(const struct vdt_ring_mem *mem, uint16_t num, uint16_t pos,
-                            const struct vdt_posted *posted, struct vdt_used *ret_used)
-{
-    const uint8_t *entry = vdt_split_used_entry(mem->device, num, pos);
-    uint32_t id = vdt_load32(entry), len = vdt_load32(entry + 4);
-
-    *ret_used = (struct vdt_used){.id = (uint16_t) id, .len = len};
-    return VDT_LIKELY(id < num && posted[id].slots == 1 && len <= posted[id].writable);
-}
-
 static inline enum vdt_reap
 vdt_device_split_reap(struct vdt_device_ring *ring, struct vdt_used *ret_used)
 {

@@ -4,16 +4,6 @@
 #include "virtio/chain_walk.h"
 #include "virtio/packed_layout.h"
 
-/* Slots that the driver may have made available: what is staged and not published it cannot know to
- * be its own again, so that counts as ours. */
-static inline uint32_t
-room_for(const struct vdt_guest_ring *ring)
-{
-    uint16_t num = ring->format.num;
-
-    return num - vdt_packed_distance(ring->published, ring->pos.avail, num);
-}
-
 /*
  * Copy the chain whose first descriptor, with @flags, was found available at pos.avail. Its other
  * descriptors were written before that one's flags (2.8.6), so plain loads do.
@@ -22,7 +12,7 @@ static __attribute__((noinline)) enum vdt_ring_fault
 copy_list(const struct vdt_guest_ring *ring, const struct vdt_reader *reader, uint16_t flags,
           struct vdt_chain *chain)
 {
-    uint32_t room = room_for(ring), slots = 0;
+    uint32_t room = vdt_guest_packed_room(ring), slots = 0;
     uint16_t num = ring->format.num, pos = ring->pos.avail, id;
     struct vdt_chain_walk walk;
     struct vdt_seg desc;
@@ -77,7 +67,7 @@ copy_chain(const struct vdt_guest_ring *ring, const struct vdt_reader *reader, u
     const uint8_t *p = vdt_packed_desc(ring->mem.desc, ring->pos.avail);
     uint64_t rest;
 
-    if (__builtin_expect(room_for(ring) == 0, 0))
+    if (__builtin_expect(vdt_guest_packed_room(ring) == 0, 0))
         return VDT_FAULT_AVAIL_INDEX;
     chain->head = ring->pos.avail & 0x7fff;
     if (__builtin_expect(flags & (VDT_SEG_NEXT | VDT_SEG_INDIRECT), 0))

@@ -16,3 +16,13 @@ void vdt_guest_packed_kicks_off(struct vdt_guest_ring *ring);
 bool vdt_guest_packed_kicks_on(struct vdt_guest_ring *ring);
 unsigned vdt_guest_packed_written(const struct vdt_guest_ring *ring, uint16_t from,
                                   struct vdt_ring_span *spans);
+
+/* Slots that the driver may have made available: what is staged and not published it cannot know to
+ * be its own again, so that counts as ours. */
+static inline uint32_t
+vdt_guest_packed_room(const struct vdt_guest_ring *ring)
+{
+    uint16_t num = ring->format.num;
+
+    return num - vdt_packed_distance(ring->published, ring->pos.avail, num);
+}

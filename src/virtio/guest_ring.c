@@ -4,6 +4,7 @@
 #include "base/wire.h"
 #include "virtio/guest_packed.h"
 #include "virtio/guest_split.h"
+#include "virtio/packed_layout.h"
 #include "virtio/split_layout.h"
 
 static bool
@@ -37,6 +38,16 @@ vdt_guest_ring_take(struct vdt_guest_ring *ring, const struct vdt_reader *reader
 {
     return is_split(ring) ? vdt_guest_split_take(ring, reader, chain)
                           : vdt_guest_packed_take(ring, reader, chain);
+}
+
+bool
+vdt_guest_ring_seems_empty(const struct vdt_guest_ring *ring)
+{
+    uint16_t pos = ring->pos.avail;
+
+    if (is_split(ring))
+        return ring->avail_seen == pos;
+    return !vdt_packed_is_avail(vdt_load16(vdt_packed_flags(ring->mem.desc, pos)), pos);
 }
 
 void

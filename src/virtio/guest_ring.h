@@ -43,6 +43,9 @@ void vdt_guest_ring_init(struct vdt_guest_ring *ring, const struct vdt_ring_form
 enum vdt_take vdt_guest_ring_take(struct vdt_guest_ring *ring, const struct vdt_reader *reader,
                                   struct vdt_chain *chain);
 
+/* By what was seen so far: more may have come meanwhile. */
+bool vdt_guest_ring_seems_empty(const struct vdt_guest_ring *ring);
+
 /* The last taken chain was not wanted now: take() will return it again. Only directly after take().
  */
 void vdt_guest_ring_untake(struct vdt_guest_ring *ring, const struct vdt_chain *chain);

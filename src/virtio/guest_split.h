@@ -70,39 +70,12 @@ vdt_guest_split_take(struct vdt_guest_ring *ring, const struct vdt_reader *reade
     return VDT_TAKE_CHAIN;
 }
 
-/*
- * For loops over chains of one descriptor, as most are: the areas and the position stand in locals
- * of the caller, where no store to a ring makes the compiler load them again. The chain at @pos,
- * before avail_seen, if it is such a one and keeps the ring's rules; anything else is for take() to
- * judge.
- */
-static inline bool
-vdt_guest_split_see_single(const struct vdt_ring_mem *mem, uint16_t num, uint16_t pos,
-                           uint16_t *ret_head, struct vdt_seg *ret_desc)
-{
-    uint16_t head = vdt_load16(vdt_split_avail_entry(mem->driver, num, pos));
-
-    if (VDT_UNLIKELY(head >= num))
-        return false;
-    *ret_head = head;
-    *ret_desc = vdt_split_load_desc(mem->desc, head);
-    return VDT_LIKELY(!(ret_desc->flags & (VDT_SEG_NEXT | VDT_SEG_INDIRECT)));
-}
-
-static inline void
-vdt_guest_split_put_used(const struct vdt_ring_mem *mem, uint16_t num, uint16_t pos, uint16_t id,
-                         uint32_t len)
-{
-    uint64_t entry = htole64(id | (uint64_t) len << 32);
-
-    /* Entries are 4-byte aligned; nobody looks at this one before publish(). */
-    memcpy(vdt_split_used_entry(mem->device, num, pos), &entry, sizeof entry);
-}
-
 static inline void
 vdt_guest_split_give(struct vdt_guest_ring *ring, uint16_t id, uint32_t len)
 {
-    vdt_guest_split_put_used(&ring->mem, ring->format.num, ring->pos.used, id, len);
+    /* Nobody looks at this one before publish(). */
+    vdt_split_store_used(vdt_split_used_entry(ring->mem.device, ring->format.num, ring->pos.used),
+                         id, len);
     ring->pos.used++;
     ring->in_flight--;
 }

@@ -50,6 +50,20 @@ vdt_packed_flags(void *ring, uint16_t pos)
     return vdt_packed_desc(ring, pos) + 14;
 }
 
+/* Slots from the one at @pos to the last one of the ring. */
+static inline uint32_t
+vdt_packed_until_end(uint16_t num, uint16_t pos)
+{
+    return num - (pos & 0x7fffu);
+}
+
+/* Id and flags of a descriptor, which lie side by side. */
+static inline uint32_t
+vdt_packed_tail(uint16_t id, uint16_t flags)
+{
+    return id | (uint32_t) flags << 16;
+}
+
 /* The second half of a descriptor. */
 static inline uint64_t
 vdt_packed_rest(uint32_t len, uint16_t id, uint16_t flags)

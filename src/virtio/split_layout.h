@@ -35,36 +35,48 @@ vdt_split_used_entry(void *used, uint16_t num, uint16_t pos)
     return (uint8_t *) used + VDT_SPLIT_RING + 8u * (pos & (num - 1u));
 }
 
+/* Entries from the one at @pos to the last one of its ring. */
+static inline uint32_t
+vdt_split_until_end(uint16_t num, uint16_t pos)
+{
+    return num - (pos & (num - 1u));
+}
+
+static inline void
+vdt_split_store_used(uint8_t *entry, uint32_t id, uint32_t len)
+{
+    vdt_store32(entry, id);
+    vdt_store32(entry + 4, len);
+}
+
 static inline uint8_t *
 vdt_split_avail_event(void *used, uint16_t num)
 {
     return (uint8_t *) used + VDT_SPLIT_RING + 8u * num;
 }
 
-/* A descriptor, read once: the only look that is taken at these 16 bytes. */
+/* A descriptor, each field read once: the only look that is taken at these 16 bytes. */
 static inline struct vdt_seg
 vdt_split_load_desc(const void *table, uint32_t index)
 {
-    const uint64_t *p = (const uint64_t *) table + 2 * (size_t) index;
-    uint64_t addr = vdt_load64(p);
-    uint64_t rest = vdt_load64(p + 1);
+    const uint8_t *p = (const uint8_t *) table + 16 * (size_t) index;
+    uint32_t tail = vdt_load32(p + 12);
 
-    return (struct vdt_seg){
-        .addr = addr,
-        .len = (uint32_t) rest,
-        .flags = (uint16_t) (rest >> 32),
-        .next = (uint16_t) (rest >> 48),
-    };
+    return (struct vdt_seg){.addr = vdt_load64(p),
+                            .len = vdt_load32(p + 8),
+                            .flags = (uint16_t) tail,
+                            .next = (uint16_t) (tail >> 16)};
 }
 
 static inline void
 vdt_split_store_desc(void *table, uint32_t index, uint64_t addr, uint32_t len, uint16_t flags,
                      uint16_t next)
 {
-    uint64_t *p = (uint64_t *) table + 2 * (size_t) index;
+    uint8_t *p = (uint8_t *) table + 16 * (size_t) index;
 
     vdt_store64(p, addr);
-    vdt_store64(p + 1, len | (uint64_t) flags << 32 | (uint64_t) next << 48);
+    vdt_store32(p + 8, len);
+    vdt_store32(p + 12, flags | (uint32_t) next << 16);
 }
 
 /* Whether an index that went from @old to @now passed the place the other side waits for (2.7.7.1).

@@ -54,11 +54,12 @@ clear(struct stand *stand)
 static void
 take(struct stand *stand, uint16_t id, uint16_t slots)
 {
-    struct vdt_seg segs[4];
+    struct vdt_kept kept[4];
 
     for (uint16_t i = 0; i < slots; i++)
-        segs[i] = (struct vdt_seg){.addr = id * 0x1000u + i, .len = 100u + i, .next = i + 1};
-    vdt_area_ring_take(&stand->ring, id, 40 + id, slots, segs, 0);
+        kept[i] = (struct vdt_kept){
+            .addr = id * 0x1000u + i, .len = 100u + i, .posted.mark = VDT_KEPT_PART, .next = i + 1};
+    vdt_area_ring_take(&stand->ring, id, 40 + id, slots, kept, 0);
 }
 
 static void
