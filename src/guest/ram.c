@@ -89,6 +89,20 @@ vdt_ram_wrote(struct vdt_ram *ram, uint64_t gpa, uint64_t len)
         __atomic_fetch_or(&ram->cpu[page / 64], 1ull << page % 64, __ATOMIC_SEQ_CST);
 }
 
+/* Which of @count words, at most 64, are not zero. Plain loads, which leave the cache lines of a log
+ * that is mostly clean to those who mark in it, and no branch on what a word holds. */
+static uint64_t
+dirty_words(const uint64_t *words, unsigned count)
+{
+    uint64_t any = 0, dirty = 0;
+
+    for (unsigned i = 0; i < count; i++)
+        any |= __atomic_load_n(&words[i], __ATOMIC_RELAXED);
+    for (unsigned i = 0; any && i < count; i++)
+        dirty |= (uint64_t) (__atomic_load_n(&words[i], __ATOMIC_RELAXED) != 0) << i;
+    return dirty;
+}
+
 void
 vdt_ram_take(const struct vdt_ram *ram, uint64_t *log, void (*page)(void *ctx, uint64_t gpa),
              void *ctx)
@@ -96,14 +110,17 @@ vdt_ram_take(const struct vdt_ram *ram, uint64_t *log, void (*page)(void *ctx, u
     for (unsigned i = 0; i < VDT_RAM_REGIONS; i++) {
         const struct vdt_ram_region *region = &ram->region[i];
         uint64_t first = region->gpa / VDT_RAM_PAGE / 64;
-        uint64_t last = (region->gpa + region->size - 1) / VDT_RAM_PAGE / 64;
+        uint64_t end = (region->gpa + region->size - 1) / VDT_RAM_PAGE / 64 + 1;
 
-        for (uint64_t word = first; word <= last; word++) {
-            uint64_t bits = __atomic_exchange_n(&log[word], 0, __ATOMIC_SEQ_CST);
+        for (uint64_t block = first; block < end; block += 64) {
+            uint64_t dirty = dirty_words(&log[block], (unsigned) MIN(end - block, 64));
 
-            for (; bits; bits &= bits - 1) {
-                uint64_t at = word * 64 + (uint64_t) __builtin_ctzll(bits);
-                page(ctx, at * VDT_RAM_PAGE);
+            for (; dirty; dirty &= dirty - 1) {
+                uint64_t word = block + (uint64_t) __builtin_ctzll(dirty);
+                uint64_t bits = __atomic_exchange_n(&log[word], 0, __ATOMIC_SEQ_CST);
+
+                for (; bits; bits &= bits - 1)
+                    page(ctx, (word * 64 + (uint64_t) __builtin_ctzll(bits)) * VDT_RAM_PAGE);
             }
         }
     }

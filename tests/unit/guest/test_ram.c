@@ -61,6 +61,33 @@ Test(ram, a_write_marks_each_page_that_it_touches)
     tear_down();
 }
 
+/* The harvest goes by words and by blocks of them: none is forgotten at either end. */
+Test(ram, every_page_of_a_log_is_taken_once_and_in_order)
+{
+    const uint64_t size = 40u << 20;
+    struct vdt_ram ram;
+
+    cr_assert(vdt_ram_init(&ram, size, NULL));
+    for (unsigned region = 0; region < VDT_RAM_REGIONS; region++) {
+        uint64_t first = region * HIGH;
+        for (uint64_t page = 0; page < size / 2 / VDT_RAM_PAGE; page++) {
+            uint64_t gpa = first + page * VDT_RAM_PAGE, other = first + page / 2 * VDT_RAM_PAGE;
+
+            page_count = 0;
+            vdt_ram_wrote(&ram, gpa, 1);
+            vdt_ram_wrote(&ram, other, 1);
+            vdt_ram_take(&ram, ram.cpu, note, NULL);
+            cr_assert_eq(page_count, page ? 2 : 1);
+            cr_assert_eq(pages[0], other);
+            cr_assert_eq(pages[page_count - 1], gpa);
+        }
+    }
+    page_count = 0;
+    vdt_ram_take(&ram, ram.cpu, note, NULL);
+    cr_expect_eq(page_count, 0);
+    vdt_ram_clear(&ram);
+}
+
 Test(ram, what_was_taken_is_clear)
 {
     set_up();
