@@ -73,24 +73,29 @@ is_region(const struct vdt_mapped *m, const struct vdt_region *region)
     return m->gpa == region->gpa && m->size == region->size && m->host == region->host;
 }
 
-static bool
-is_mapped(const struct vdt_placement *p, const struct vdt_region *region)
+/* The first that is mapped at @gpa or above; mapped->len when there is none. */
+static unsigned
+mapped_from(const struct vdt_placement *p, uint64_t gpa)
 {
-    for (unsigned i = 0; i < p->mapped->len; i++) {
-        if (is_region(mapped_at(p, i), region))
-            return true;
+    unsigned low = 0, high = p->mapped->len;
+
+    while (low < high) {
+        unsigned middle = (low + high) / 2;
+
+        if (mapped_at(p, middle)->gpa < gpa)
+            low = middle + 1;
+        else
+            high = middle;
     }
-    return false;
+    return low;
 }
 
 static bool
-in_map(const struct vdt_guest_map *map, const struct vdt_mapped *m)
+is_mapped(const struct vdt_placement *p, const struct vdt_region *region)
 {
-    for (unsigned i = 0; i < vdt_guest_map_count(map); i++) {
-        if (is_region(m, vdt_guest_map_region(map, i)))
-            return true;
-    }
-    return false;
+    unsigned i = mapped_from(p, region->gpa);
+
+    return i < p->mapped->len && is_region(mapped_at(p, i), region);
 }
 
 static void
@@ -100,7 +105,21 @@ unmap_at(struct vdt_placement *p, unsigned i)
 
     VDT_DEVICE_CALL(p->dev, unmap, NULL, 0, m->iova, m->size);
     vdt_iova_space_release(p->space, m->iova, m->size);
-    g_array_remove_index_fast(p->mapped, i);
+    g_array_remove_index(p->mapped, i);
+}
+
+/* Unmap what is no region of @map. Both are sorted by GPA. */
+static void
+unmap_strays(struct vdt_placement *p, const struct vdt_guest_map *map)
+{
+    unsigned r = vdt_guest_map_count(map);
+
+    for (unsigned i = p->mapped->len; i-- > 0;) {
+        while (r > 0 && vdt_guest_map_region(map, r - 1)->gpa > mapped_at(p, i)->gpa)
+            r--;
+        if (r == 0 || !is_region(mapped_at(p, i), vdt_guest_map_region(map, r - 1)))
+            unmap_at(p, i);
+    }
 }
 
 static void
@@ -128,7 +147,7 @@ map_region(struct vdt_placement *p, const struct vdt_region *region, GError **er
         vdt_iova_space_release(p->space, m.iova, m.size);
         return false;
     }
-    g_array_append_val(p->mapped, m);
+    g_array_insert_val(p->mapped, mapped_from(p, m.gpa), m);
     return true;
 }
 
@@ -156,10 +175,7 @@ vdt_placement_sync(struct vdt_placement *p, const struct vdt_guest_map *map, GEr
     if (translated != p->translated)
         forget_memory(p);
     p->translated = translated;
-    for (unsigned i = p->mapped->len; i-- > 0;) {
-        if (!in_map(map, mapped_at(p, i)))
-            unmap_at(p, i);
-    }
+    unmap_strays(p, map);
     if (p->dev->ops->batch)
         p->dev->ops->batch(p->dev, 0, true, NULL);
     for (unsigned i = 0; ok && i < vdt_guest_map_count(map); i++) {

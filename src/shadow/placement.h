@@ -23,7 +23,7 @@ struct vdt_placement {
     struct vdt_device *dev; /* borrowed */
     struct vdt_iova_space *space;
     struct vdt_arena *arena;      /* NULL until the first provide() */
-    GArray *mapped;               /* struct vdt_mapped */
+    GArray *mapped;               /* struct vdt_mapped, by GPA */
     struct vdt_iova_table *table; /* NULL while IOVA = GPA */
     bool translated;
 
