@@ -60,10 +60,14 @@ bool
 vdt_migrate_begin(struct vdt_migrate *migrate, GError **error)
 {
     struct vdt_ram *ram = migrate->source->ram;
+    int64_t start;
 
+    migrate->began_at = g_get_monotonic_time();
     if (!vdt_vmm_log_start(migrate->source, migrate->traffic->driver, error))
         return false;
+    start = g_get_monotonic_time();
     vdt_ram_copy(migrate->target->ram, ram);
+    migrate->first_copy_us = g_get_monotonic_time() - start;
     migrate->copied += ram->size / VDT_RAM_PAGE;
     return true;
 }

@@ -27,6 +27,7 @@ struct vdt_migrate {
     uint64_t in_flight[3]; /* at the switch: receive, transmit, control */
     GByteArray *state;     /* owned */
     uint32_t bases[VDT_RINGS_MAX];
+    int64_t began_at, first_copy_us; /* logging on; all memory across */
     int64_t stopped_at, resumed_at, verified_us;
 };
 

@@ -59,6 +59,9 @@ run_well(const char *words)
     cr_expect_gt(number(node, "commands", "replayed"), 10, "%s", out);
     cr_expect_eq(number(node, "commands", "refused"), 0, "%s", out);
     cr_expect_gt(number(node, NULL, "downtime_us"), 0, "%s", out);
+    cr_expect_gt(number(node, NULL, "total_us"), number(node, NULL, "downtime_us"), "%s", out);
+    cr_expect_gt(number(node, NULL, "first_copy_us"), 0, "%s", out);
+    cr_expect_gt(number(node, "pages", "copied"), number(node, "pages", "total"), "%s", out);
     cr_expect_gt(number(node, NULL, "snapshot_bytes"), 100, "%s", out);
     cr_expect_gt(number(node, "in_flight", "receive"), 0, "%s", out);
     return node;

@@ -438,6 +438,10 @@ judge(struct demo *demo)
     report->pages_by_processor = demo->migrate.by_processor;
     report->memory_pages = demo->ram[0].size / VDT_RAM_PAGE;
     report->rounds = demo->migrate.rounds;
+    report->first_copy_us = demo->migrate.first_copy_us;
+    report->total_us = report->downtime_us >= 0
+                           ? demo->migrate.stopped_at - demo->migrate.began_at + report->downtime_us
+                           : -1;
     report->snapshot_bytes = demo->migrate.state->len;
     report->frames_sent = demo->driver.frames.sent;
     report->frames_received = demo->driver.frames.received;

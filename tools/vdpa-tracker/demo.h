@@ -30,6 +30,8 @@ struct vdt_demo_report {
     uint64_t frames_sent, frames_received, frames_corrupt;
     uint64_t in_flight_rx, in_flight_tx, in_flight_control, rounds, memory_pages;
     int64_t downtime_us, replay_us;
+    int64_t total_us; /* from logging on until the guest works at the destination */
+    int64_t first_copy_us;
     uint64_t snapshot_bytes;
     bool state_equal;
     GPtrArray *reasons; /* owned strings: why the verdict is not ok; empty when it is */

@@ -58,6 +58,8 @@ print_json(const struct vdt_demo_report *report)
     begin(builder, "pages");
     add_number(builder, "written", report->pages_written);
     add_number(builder, "missed", report->pages_missed);
+    add_number(builder, "total", report->memory_pages);
+    add_number(builder, "copied", report->pages_copied);
     json_builder_end_object(builder);
     begin(builder, "commands");
     add_number(builder, "captured", report->captured);
@@ -67,6 +69,8 @@ print_json(const struct vdt_demo_report *report)
     json_builder_set_member_name(builder, "state_equal");
     json_builder_add_boolean_value(builder, report->state_equal);
     add_number(builder, "downtime_us", (uint64_t) report->downtime_us);
+    add_number(builder, "total_us", (uint64_t) report->total_us);
+    add_number(builder, "first_copy_us", (uint64_t) report->first_copy_us);
     add_number(builder, "snapshot_bytes", report->snapshot_bytes);
     begin(builder, "in_flight");
     add_number(builder, "receive", report->in_flight_rx);
@@ -112,6 +116,7 @@ print_text(const struct vdt_demo_report *report)
         (unsigned long) report->frames_received,
         (unsigned long) (report->frames_sent - report->frames_received));
     ROW("downtime", "%8.1f ms", (double) report->downtime_us / 1000);
+    ROW("whole migration", "%8.1f ms", (double) report->total_us / 1000);
     printf("\nMemory\n");
     ROW("pages", "%8lu", (unsigned long) report->memory_pages);
     ROW("logged by the tracker", "%8lu", (unsigned long) report->pages_written);
