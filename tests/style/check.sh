@@ -127,10 +127,10 @@ layering()
 long_files()
 {
     find_files src include tools tests proto -- '*.c' '*.h' '*.sh' '*.py' '*.proto' meson.build |
-        while read -r file; do
-            lines=$(wc -l <"$file")
-            [ "$lines" -le $max_lines ] || echo "$file:$lines: more than $max_lines lines"
-        done
+        xargs -r awk -v max=$max_lines '
+            FNR == max + 1 { long[FILENAME] = 1 }
+            long[FILENAME] { lines[FILENAME] = FNR }
+            END { for (file in lines) print file ":" lines[file] ": more than " max " lines" }'
 }
 
 spelling()
@@ -154,7 +154,7 @@ spelling()
         src/* | include/*) roots=(src) ;;
         tools/*) roots=(src .) ;;
         # A test folder may have headers of its own beside the tests.
-        *) roots=(src tests . "$(dirname "$file")") ;;
+        *) roots=(src tests . "${file%/*}") ;;
         esac
         found=
         for root in "${roots[@]}"; do
@@ -189,7 +189,8 @@ licences()
 
 nouns()
 {
-    local file folder noun owner row
+    local file folder noun owner row all
+    all=$(includes src)
     find src -mindepth 1 -maxdepth 1 -type d | sort | while read -r folder; do
         grep -q "^${folder#src/}:" <<<"$layers" || echo "$folder:1: not in the table of layers"
     done
@@ -206,7 +207,7 @@ nouns()
         done <<<"$parts"
         folder=${file%/*}
         folder=${folder#src/}
-        [ -n "$owner" ] || owner=$(includes "$file" | awk -v f="$folder" '$4 ~ "^" f "/(" f "|.*_private)\\.h$" { print $4; exit }')
+        [ -n "$owner" ] || owner=$(awk -v c="$file" -v f="$folder" '$1 == c && $4 ~ "^" f "/(" f "|.*_private)\\.h$" { print $4; exit }' <<<"$all")
         noun=${file%.c}
         while [ -z "$owner" ] && [[ ${noun##*/} == *_* ]]; do
             noun=${noun%_*}
@@ -215,7 +216,7 @@ nouns()
         if [ -z "$owner" ]; then
             echo "$file:1: no ${file##*/} header of its own, of a noun its name begins with, or in the table of check.sh"
         elif [ "$owner" != - ]; then
-            row=$(includes "$file" | awk -v a="$owner" -v b="${owner%.h}_private.h" '$4 == a || $4 == b')
+            row=$(awk -v c="$file" -v a="$owner" -v b="${owner%.h}_private.h" '$1 == c && ($4 == a || $4 == b)' <<<"$all")
             [ -n "$row" ] || echo "$file:1: belongs to $owner and does not include it"
         fi
     done
