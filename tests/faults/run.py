@@ -85,7 +85,7 @@ class Run:
                      if name not in ('calls', 'state.vdts') and not name.endswith('.log')]
 
     def get(self, key, default=''):
-        return self.said[key][0] if key in self.said else default
+        return (self.said.get(key) or [default])[0]
 
     def reached(self):
         return self.get('reached') == '1'
@@ -161,6 +161,8 @@ def judge_client(run, gone):
     how, wrong = run.ended('snapshot')[0], []
     first = run.get('first-file')
 
+    if first not in ('old', 'new'):
+        wrong.append(f'snapshot file is {first}')
     if gone:
         pass
     elif how == 'exit 0':
