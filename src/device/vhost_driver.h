@@ -16,7 +16,7 @@ enum vdt_vhost_base {
 
 struct vdt_vhost_driver {
     const char *name;     /* of the row */
-    const char *sysfs[3]; /* as sysfs has it; a driver of an auxiliary bus up to its first dot */
+    const char *sysfs[3]; /* as the kernel calls it; a driver of an auxiliary bus up to its first dot */
     enum vdt_vhost_base base;
     bool set_base;    /* SET_VRING_BASE takes any position, not just the initial one */
     bool readdress;   /* SET_VRING_ADDR while suspended, taken over by ENABLE 0, 1 */
@@ -26,7 +26,7 @@ struct vdt_vhost_driver {
     bool keeps_mac; /* a MAC address that was set outlives close and reset */
 };
 
-/* The row for what sysfs said (may be NULL). Never NULL: the last row is for every other one. */
+/* The row for what the kernel said (may be NULL). Never NULL: the last row is for every other one. */
 const struct vdt_vhost_driver *vdt_vhost_driver_find(const char *sysfs);
 
 /* The rows, for the test that compares them with the documentation. NULL behind the last one. */

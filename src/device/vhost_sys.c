@@ -4,17 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib.h>
-#include <linux/virtio_ids.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "base/fd.h"
+#include "device/inventory.h"
 
 /* Opening something else for writing, a FIFO say, may block or have effects. */
 static int
@@ -37,59 +34,13 @@ call_ioctl(int fd, unsigned long request, void *arg)
     return ioctl(fd, request, arg);
 }
 
-/* The last part of what the link @path leads to. */
-static char *
-link_name(const char *path)
-{
-    g_autofree char *to = g_file_read_link(path, NULL);
-
-    return to ? g_path_get_basename(to) : NULL;
-}
-
-/* The simulators make devices without a parent; their modules are there then. */
-static char *
-simulator(const char *sysfs, uint32_t device_id)
-{
-    const char *name = device_id == VIRTIO_ID_NET     ? "net"
-                       : device_id == VIRTIO_ID_BLOCK ? "blk"
-                                                      : "";
-    g_autofree char *module = g_strdup_printf("%s/module/vdpa_sim_%s", sysfs, name);
-
-    return g_file_test(module, G_FILE_TEST_IS_DIR) ? g_strdup_printf("vdpasim_%s", name) : NULL;
-}
-
-/*
- * /sys/dev/char/M:N leads to .../PARENT/vdpa0/vhost-vdpa-0. The driver of vdpa0 is vhost_vdpa
- * itself; who makes the device is PARENT's driver, or PARENT where that is a bare device without
- * one.
- */
-char *
-vdt_vhost_sysfs_driver(const char *sysfs, dev_t number, uint32_t device_id)
-{
-    g_autofree char *link =
-        g_strdup_printf("%s/dev/char/%u:%u", sysfs, major(number), minor(number));
-    g_autofree char *devices = g_build_filename(sysfs, "devices", NULL);
-    g_autofree char *root = realpath(devices, NULL);
-    g_autofree char *node = realpath(link, NULL);
-
-    if (!node || !root)
-        return NULL;
-    g_autofree char *vdpa = g_path_get_dirname(node);
-    g_autofree char *parent = g_path_get_dirname(vdpa);
-    if (g_str_equal(parent, root))
-        return simulator(sysfs, device_id);
-    g_autofree char *driver = g_build_filename(parent, "driver", NULL);
-    char *name = link_name(driver);
-
-    return name ? name : g_path_get_basename(parent);
-}
-
 static char *
 node_driver(const char *path, uint32_t device_id)
 {
     struct stat st;
 
-    return stat(path, &st) == 0 ? vdt_vhost_sysfs_driver("/sys", st.st_rdev, device_id) : NULL;
+    return stat(path, &st) == 0 ? vdt_inventory_driver(&vdt_inventory_host, st.st_rdev, device_id)
+                                : NULL;
 }
 
 /* VmPin of this process is the very count that vhost compares with the limit. */

@@ -15,8 +15,8 @@ struct vdt_vhost_sys {
     int (*close)(int fd);
     int (*ioctl)(int fd, unsigned long request, void *arg);
     ssize_t (*write)(int fd, const void *buf, size_t len);
-    /* Who makes the device of @path, as sysfs tells it ("mlx5_core", "vp-vdpa"); NULL if it does
-     * not. @device_id: its virtio type. Caller frees. */
+    /* Who makes @path's device, as the kernel tells it ("mlx5_core", "vp-vdpa", "vdpasim_net");
+     * NULL if it does not. @device_id: its virtio type. Caller frees. */
     char *(*driver)(const char *path, uint32_t device_id);
     /* Bytes that this process has pinned, and may pin (RLIMIT_MEMLOCK). False: not known. */
     bool (*memlock)(uint64_t *ret_pinned, uint64_t *ret_limit);
@@ -26,6 +26,3 @@ struct vdt_vhost_sys {
 
 /* The one in force; the real one unless a test has put its own there before a device is opened. */
 extern const struct vdt_vhost_sys *vdt_vhost_sys;
-
-/* driver() below another root than "/sys", for a device number. */
-char *vdt_vhost_sysfs_driver(const char *sysfs, dev_t number, uint32_t device_id);

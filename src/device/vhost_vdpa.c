@@ -302,7 +302,11 @@ conclude(struct vdt_vhost *vhost, const char *driver)
     struct vdt_device_info *info = &vhost->dev.info;
     const struct vdt_vhost_driver *row = vhost->row = vdt_vhost_driver_find(driver);
 
-    g_strlcpy(info->driver, row->sysfs[0] || !driver ? row->name : driver, sizeof info->driver);
+    g_strlcpy(info->driver,
+              row->sysfs[0] ? row->name
+              : driver      ? driver
+                            : "unknown",
+              sizeof info->driver);
     info->suspend = vdt_vhost_has(vhost, VHOST_BACKEND_F_SUSPEND);
     info->resume = info->suspend && vdt_vhost_has(vhost, VHOST_BACKEND_F_RESUME);
     info->ring_state = info->suspend && row->base == VDT_VHOST_BASE_AVAIL;
