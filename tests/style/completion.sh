@@ -38,9 +38,10 @@ wants()
 }
 
 COMP_WORDBREAKS=$' \t\n"\'><=;|&(:'
-echo 1..16
+echo 1..17
 wants s status snapshot show swap
 wants 'help re' restore replay
+wants l list
 wants 'help si' sim
 wants 'status ' web mail
 wants 'swap w' web

@@ -27,6 +27,12 @@ static const struct vdt_verb verbs[] = {
      "  qemu-system-x86_64 ... -chardev socket,id=c,path=/run/vdpa-tracker/web.sock \\\n"
      "    -netdev vhost-user,id=n,chardev=c -device virtio-net-pci,netdev=n",
      vdt_verb_run},
+    {"list", "", "vDPA devices of this host, and running trackers",
+     "List the vDPA devices of this host and who has them, and the trackers that run, without opening\n"
+     "a device. No privilege is needed; what could not be read is said on standard error.\n\n"
+     "  vdpa-tracker list\n"
+     "  vdpa-tracker list --json | jq '.devices[] | select(.use == \"free\").node'",
+     vdt_verb_list},
     {"status", "NAME", "what a running tracker does: mode, rings, features, control state",
      "Show what tracker NAME does now, and why.\n\n"
      "  vdpa-tracker status web\n"

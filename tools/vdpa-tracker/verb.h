@@ -46,6 +46,7 @@ void vdt_print_json(JsonNode *node);
 int vdt_verb_check(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_demo(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_diff(const struct vdt_verb *verb, int argc, char **argv);
+int vdt_verb_list(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_replay(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_restore(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_run(const struct vdt_verb *verb, int argc, char **argv);

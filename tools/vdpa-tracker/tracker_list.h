@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Tracker list: all trackers of the runtime directory and what each says of itself. They are asked
+ * at once; one that does not answer in time costs the others nothing.
+ */
+#pragma once
+
+#include <glib.h>
+#include <json-glib/json-glib.h>
+
+struct vdt_listed_tracker {
+    char *name;       /* owned */
+    JsonNode *status; /* owned; NULL where it does not answer */
+    char *failure;    /* owned: why not; NULL where it answered */
+};
+
+/* By name; GPtrArray of struct vdt_listed_tracker. A socket that nobody listens at is left out.
+ * NULL with @error where the runtime directory is there and cannot be read. */
+GPtrArray *vdt_tracker_list(unsigned wait_ms, GError **error);
