@@ -17,6 +17,8 @@
 
 #include <vdpa-tracker/error.h>
 
+#include "base/fd.h"
+
 struct call {
     int nr;
     char name[32];
@@ -81,12 +83,15 @@ read_link(char *to, size_t size, const char *path)
 static void
 thread_name(char *to, size_t size, pid_t tid)
 {
-    g_autofree char *path = g_strdup_printf("/proc/%d/comm", tid);
-    g_autofree char *text = NULL;
+    char path[32], name[32] = {0};
 
-    if (!g_file_get_contents(path, &text, NULL, NULL))
-        text = g_strdup("?");
-    g_strlcpy(to, g_strdelimit(g_strchomp(text), " ", '_'), size);
+    /* Close-on-exec: another thread of ours may be starting a program. */
+    g_snprintf(path, sizeof(path), "/proc/%d/comm", tid);
+    VDT_AUTO_FD fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || read(fd, name, sizeof(name) - 1) <= 0)
+        name[0] = '?';
+    name[strcspn(name, "\n")] = '\0';
+    g_strlcpy(to, g_strdelimit(name, " ", '_'), size);
 }
 
 /* What a descriptor is: the word in "anon_inode:[word]", "socket:[...]", else by where it lies. */
