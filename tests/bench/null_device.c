@@ -142,7 +142,7 @@ null_device_new(uint32_t rings, uint16_t held)
     null->device.ops = &ops;
     null->device.info = (struct vdt_device_info){
         .name = "null:",
-        .driver = "sim", /* whose rings may be passed through */
+        .driver = "null",
         .device_id = VIRTIO_ID_NET,
         .features = VDT_BIT(VIRTIO_F_VERSION_1) | VDT_BIT(VIRTIO_F_ACCESS_PLATFORM),
         .rings = rings,
@@ -156,6 +156,7 @@ null_device_new(uint32_t rings, uint16_t held)
         .set_base = true,
         .enable_after_driver_ok = true,
         .readdress = true,
+        .passthrough = true,
         .disable = true,
         .maps_survive_reset = true,
     };
