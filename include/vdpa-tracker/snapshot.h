@@ -29,11 +29,20 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdtSnapshot, vdt_snapshot_free)
  * Bytes to carry any way one likes: framed, with version and checksum, canonical (equal snapshots
  * give equal bytes), at most 8 MiB. decode takes what strangers send: VDT_ERROR_INVALID says what
  * is malformed and where, also for a format newer than this library. The caller owns what comes
- * back;
- * @bytes is not kept.
+ * back; @bytes is not kept.
  */
 VDT_PUBLIC GBytes *vdt_snapshot_encode(const VdtSnapshot *snapshot, GError **error);
 VDT_PUBLIC VdtSnapshot *vdt_snapshot_decode(const uint8_t *bytes, size_t len, GError **error);
+
+/* For an older reader: the same in format @format (docs/state-format.md, "Versions"); 0 is the
+ * current one. VDT_ERROR_REFUSED names what cannot be said in it, VDT_ERROR_USAGE says which
+ * formats there are. */
+VDT_PUBLIC GBytes *vdt_snapshot_encode_as(const VdtSnapshot *snapshot, unsigned format,
+                                          GError **error);
+VDT_PUBLIC bool vdt_snapshot_save_as(const VdtSnapshot *snapshot, const char *path, unsigned format,
+                                     GError **error);
+/* The format of the bytes that it was read from. */
+VDT_PUBLIC unsigned vdt_snapshot_get_format(const VdtSnapshot *snapshot);
 
 /* The same with a file; "-" is standard input or output. At any instant, also that of a power
  * failure, the file is the old or the new one. */
@@ -50,7 +59,8 @@ VDT_PUBLIC const char *vdt_snapshot_get_unmigratable(const VdtSnapshot *snapshot
 VDT_PUBLIC char *vdt_snapshot_to_text(const VdtSnapshot *snapshot);
 VDT_PUBLIC char *vdt_snapshot_json(const VdtSnapshot *snapshot);
 
-/* One line a difference, field by field; empty when equal. Of char *, g_ptr_array_unref(). */
+/* One line a difference, field by field; empty when equal. Time, format and place of writing do not
+ * count. Of char *, g_ptr_array_unref(). */
 VDT_PUBLIC GPtrArray *vdt_snapshot_diff(const VdtSnapshot *a, const VdtSnapshot *b);
 
 /*

@@ -49,6 +49,8 @@ typedef struct {
     bool dirty_used_width; /* log only as many bytes as the device says it wrote */
     bool allow_untracked;  /* offer commands that cannot be followed; using one makes the state
                             * unmigratable */
+    uint64_t format;       /* of the state that goes to a VMM (vdt_snapshot_encode_as()); 0 is the
+                            * current one. 64 bits: behind what older callers know, padding too */
 } VdtTrackerOptions;
 
 #define VDT_TRACKER_OPTIONS_INIT                                                                   \

@@ -78,15 +78,36 @@ bytes_variant(GBytes *bytes)
     return g_variant_new_from_bytes(G_VARIANT_TYPE("ay"), bytes, TRUE);
 }
 
+static GBytes *
+snapshot_bytes(struct vdt_nic *nic, unsigned format, GError **error)
+{
+    VDT_AUTO(snapshot) snapshot = vdt_nic_snapshot(nic, error);
+
+    return snapshot ? vdt_snapshot_encode_as(snapshot, format, error) : NULL;
+}
+
 static gboolean
 on_snapshot(VdtTracker1 *skeleton, GDBusMethodInvocation *call, struct vdt_control_interface *self)
 {
     GError *error = NULL;
-    VDT_AUTO(snapshot) snapshot = vdt_nic_snapshot(self->nic, &error);
-    g_autoptr(GBytes) bytes = snapshot ? vdt_snapshot_encode(snapshot, &error) : NULL;
+    g_autoptr(GBytes) bytes = snapshot_bytes(self->nic, vdt_nic_format(self->nic), &error);
 
     if (bytes)
         vdt_tracker1_complete_snapshot(skeleton, call, bytes_variant(bytes));
+    else
+        answer_error(call, error);
+    return TRUE;
+}
+
+static gboolean
+on_snapshot_as(VdtTracker1 *skeleton, GDBusMethodInvocation *call, unsigned format,
+               struct vdt_control_interface *self)
+{
+    GError *error = NULL;
+    g_autoptr(GBytes) bytes = snapshot_bytes(self->nic, format, &error);
+
+    if (bytes)
+        vdt_tracker1_complete_snapshot_as(skeleton, call, bytes_variant(bytes));
     else
         answer_error(call, error);
     return TRUE;
@@ -307,6 +328,7 @@ vdt_control_interface_new(struct vdt_nic *nic, const char *name, GError **error)
     vdt_tracker1_set_version(self->skeleton, VDT_VERSION);
     g_signal_connect(self->skeleton, "handle-status", G_CALLBACK(on_status), self);
     g_signal_connect(self->skeleton, "handle-snapshot", G_CALLBACK(on_snapshot), self);
+    g_signal_connect(self->skeleton, "handle-snapshot-as", G_CALLBACK(on_snapshot_as), self);
     g_signal_connect(self->skeleton, "handle-restore", G_CALLBACK(on_restore), self);
     g_signal_connect(self->skeleton, "handle-swap", G_CALLBACK(on_swap), self);
     g_signal_connect(self->skeleton, "handle-device-state", G_CALLBACK(on_device_state), self);

@@ -53,6 +53,8 @@ vdt_nic_new(struct vdt_device *dev, const struct vdt_nic_options *options, GErro
     nic->context = options->context;
     nic->deadline_ms = options->deadline_ms;
     nic->allow_untracked = options->allow_untracked;
+    nic->dirty_used_width = options->dirty_used_width;
+    nic->format = options->format ? options->format : VDT_SNAPSHOT_FORMAT;
     nic->mac_given = options->mac_given;
     memcpy(nic->mac, options->mac, sizeof(nic->mac));
     nic->cvq_call_fd = -1;

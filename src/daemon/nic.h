@@ -32,6 +32,7 @@ struct vdt_nic_options {
     bool mac_given;        /* --mac: for frontends that keep the control queue to themselves */
     uint8_t mac[6];
     unsigned deadline_ms; /* of each wait for device or peer */
+    unsigned format;      /* of states that are given away; 0 is the current one */
     GMainContext *context;
 };
 
@@ -67,6 +68,7 @@ JsonNode *vdt_nic_device_state(struct vdt_nic *nic, GError **error);
 
 /* The stopped state if rings were stopped, else a live one. NULL with @error. */
 struct vdt_snapshot *vdt_nic_snapshot(struct vdt_nic *nic, GError **error);
+unsigned vdt_nic_format(const struct vdt_nic *nic); /* in which states are given away */
 
 /*
  * Take a state. A stopped one: with the guest's next start, only while no ring runs. A live one:

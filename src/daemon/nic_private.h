@@ -15,6 +15,8 @@ struct vdt_nic {
     struct vdt_nic_watch watch;
     unsigned deadline_ms;
     bool allow_untracked;
+    bool dirty_used_width;
+    unsigned format; /* of states that are given away */
     bool mac_given;
     uint8_t mac[6];
 

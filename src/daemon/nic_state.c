@@ -44,6 +44,8 @@ vdt_nic_collect(struct vdt_nic *nic)
         .protocol_features = nic->protocol_features,
         .config = config,
         .config_len = nic->config_len,
+        .used_width = nic->dirty_used_width,
+        .drives_control = nic->driven && nic->negotiated,
         .cvq_pos = nic->relay ? &pos : NULL,
     };
     return vdt_snapshot_collect(nic->shadow, &nic->model, &identity);
@@ -269,6 +271,12 @@ carriable(const struct vdt_snapshot *snapshot, GError **error)
     return false;
 }
 
+unsigned
+vdt_nic_format(const struct vdt_nic *nic)
+{
+    return nic->format;
+}
+
 struct vdt_snapshot *
 vdt_nic_snapshot(struct vdt_nic *nic, GError **error)
 {
@@ -362,7 +370,7 @@ begin_save(struct vdt_nic *nic, int fd, GError **error)
     VDT_AUTO(snapshot) snapshot = vdt_nic_snapshot(nic, error);
     if (!snapshot || !carriable(snapshot, error))
         return false;
-    g_autoptr(GBytes) bytes = vdt_snapshot_encode(snapshot, error);
+    g_autoptr(GBytes) bytes = vdt_snapshot_encode_as(snapshot, nic->format, error);
     if (!bytes)
         return false;
     nic->pipe = vdt_pipe_source(vdt_steal_fd(&owned), bytes, TRANSFER_MS, error);

@@ -176,6 +176,12 @@ vdt_nic_status(struct vdt_nic *nic)
     add_count(builder, "frozen_us", (uint64_t) vdt_shadow_frozen_us(nic->shadow));
     add_count(builder, "virtio_status", vdt_shadow_status(nic->shadow));
     add_count(builder, "protocol_features", nic->protocol_features);
+    json_builder_set_member_name(builder, "formats");
+    json_builder_begin_object(builder);
+    add_count(builder, "reads_from", VDT_SNAPSHOT_FORMAT - 1);
+    add_count(builder, "reads_to", VDT_SNAPSHOT_FORMAT);
+    add_count(builder, "writes", nic->format);
+    json_builder_end_object(builder);
     add_features(nic, builder);
     json_builder_set_member_name(builder, "rings");
     json_builder_begin_array(builder);

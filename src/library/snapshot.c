@@ -14,6 +14,12 @@ vdt_snapshot_is_live(const VdtSnapshot *snapshot)
     return snapshot->live;
 }
 
+unsigned
+vdt_snapshot_get_format(const VdtSnapshot *snapshot)
+{
+    return snapshot->format;
+}
+
 const char *
 vdt_snapshot_get_unmigratable(const VdtSnapshot *snapshot)
 {

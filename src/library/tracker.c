@@ -70,7 +70,8 @@ to_nic_options(struct vdt_nic_options *nic, const VdtTrackerOptions *given, GErr
     if (!take_options(&options, given, error) ||
         !in_range("shadow", options.shadow, VDT_TRACKER_SHADOW_NEVER, error) ||
         !in_range("workers", options.workers, WORKERS_MAX, error) ||
-        !in_range("deadline_ms", options.deadline_ms, DEADLINE_MAX_MS, error))
+        !in_range("deadline_ms", options.deadline_ms, DEADLINE_MAX_MS, error) ||
+        !in_range("format", options.format, VDT_SNAPSHOT_FORMAT, error))
         return false;
     *nic = (struct vdt_nic_options){
         .name = options.name ? options.name : NAME_DEFAULT,
@@ -81,6 +82,7 @@ to_nic_options(struct vdt_nic_options *nic, const VdtTrackerOptions *given, GErr
         .allow_untracked = options.allow_untracked,
         .feature_mask = options.feature_mask,
         .mac_given = options.mac != NULL,
+        .format = (unsigned) options.format,
         .deadline_ms = options.deadline_ms ? options.deadline_ms : DEADLINE_DEFAULT_MS,
         .context = options.context ? options.context : g_main_context_default(),
     };

@@ -93,6 +93,7 @@ vdt_shadow_note_faults(struct vdt_shadow *s)
         if (fault == VDT_FAULT_NONE || ring->broken)
             continue;
         ring->broken = vdt_ring_fault_name(fault);
+        ring->fault = fault;
         vdt_warning("ring %u is out of service: %s broke it: %s", i,
                     ring->relay.device_fault ? "the device" : "the guest", ring->broken);
         vdt_event_signal(ring->err);

@@ -165,6 +165,8 @@ struct vdt_shadow_request {
     uint16_t slots;
     uint32_t seg_count;         /* packed: descriptors */
     const struct vdt_seg *segs; /* borrowed until the next call on the shadow */
+    uint64_t table_addr;        /* packed: its indirect table in guest memory */
+    uint32_t table_len;         /* 0: none, or not known */
 };
 
 struct vdt_shadow_ring_view {
@@ -173,6 +175,8 @@ struct vdt_shadow_ring_view {
     bool is_cvq;
     bool exact;
     const char *broken; /* reason, NULL */
+    uint16_t fault;     /* enum vdt_ring_fault of the last run, 0 */
+    bool by_reset; /* stopped by a reset while it had receive buffers: what came in may be lost */
     struct vdt_ring_pos pos;
     struct vdt_shadow_request
         *requests; /* in fetch order; free with g_free(); only when not running */

@@ -53,6 +53,8 @@ struct vdt_shadow_ring {
     int device_kick, device_call; /* owned eventfds, -1 */
     GSource *call_source;         /* owned; direct ring whose call descriptor is a socket */
     const char *broken;
+    enum vdt_ring_fault fault; /* of this run, or of the last one */
+    bool by_reset;             /* a reset stopped it while the device had receive buffers */
 };
 
 struct vdt_shadow {

@@ -129,6 +129,9 @@ bring_up(struct vdt_shadow *s, enum vdt_mode mode, GError **error)
         if (!vdt_shadow_ring_wanted(s, i))
             continue;
         s->rings[i].active = true;
+        s->rings[i].by_reset = false;
+        if (!s->rings[i].broken)
+            s->rings[i].fault = VDT_FAULT_NONE;
         bool ok = mode == VDT_MODE_PASSTHROUGH ? vdt_shadow_start_direct(s, i, false, error)
                                                : vdt_shadow_start_relay(s, i, false, error);
         if (!ok)

@@ -187,6 +187,7 @@ vdt_shadow_freeze(struct vdt_shadow *s, GError **error)
             vdt_relay_log_in_flight(&ring->relay);
             vdt_relay_park(&ring->relay);
             keep_state(ring);
+            ring->by_reset = !s->suspended && !is_transmit(s, i) && ring->held->len > 0;
         }
     }
     vdt_shadow_note_faults(s);

@@ -74,6 +74,8 @@ vdt_shadow_view_ring(struct vdt_shadow *s, uint32_t index, struct vdt_shadow_rin
         .is_cvq = (int) index == s->negotiation.guest_cvq,
         .exact = ring->exact,
         .broken = ring->broken,
+        .fault = (uint16_t) ring->fault,
+        .by_reset = ring->by_reset,
         .pos = ring->pos,
         .ran_again = ring->ran_again,
     };
@@ -105,7 +107,13 @@ vdt_shadow_view_ring(struct vdt_shadow *s, uint32_t index, struct vdt_shadow_rin
         const struct vdt_held_request *held =
             &g_array_index(ring->held, struct vdt_held_request, i);
         v->requests[i] = (struct vdt_shadow_request){
-            .id = held->id, .slots = held->slots, .seg_count = held->seg_count, .segs = held->segs};
+            .id = held->id,
+            .slots = held->slots,
+            .seg_count = held->seg_count,
+            .segs = held->segs,
+            .table_addr = held->table.addr,
+            .table_len = held->table.len,
+        };
     }
 }
 
@@ -126,9 +134,15 @@ vdt_shadow_load_ring(struct vdt_shadow *s, uint32_t index, struct vdt_ring_pos p
         return false;
     }
     vdt_shadow_ring_forget(ring);
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count; i++) {
         vdt_shadow_ring_hold(ring, requests[i].id, requests[i].slots, requests[i].segs,
                              requests[i].seg_count);
+        if (requests[i].table_len > 0)
+            g_array_index(ring->held, struct vdt_held_request, i).table =
+                (struct vdt_seg){.addr = requests[i].table_addr,
+                                 .len = requests[i].table_len,
+                                 .flags = VDT_SEG_INDIRECT};
+    }
     ring->kept_pos = pos;
     ring->kept = ring->exact = ring->base_told = true;
     return true;

@@ -62,6 +62,8 @@ collect_requests(struct vdt_snapshot_ring *ring, const struct vdt_shadow_ring_vi
             .slots = from->slots,
             .segs = from->seg_count,
             .seg = from->seg_count ? seg : 0,
+            .table_addr = from->table_len ? from->table_addr : 0,
+            .table_len = from->table_len,
         };
         if (from->seg_count)
             memcpy(&ring->segs[seg], from->segs, from->seg_count * sizeof(*from->segs));
@@ -80,10 +82,50 @@ collect_ring(struct vdt_shadow *shadow, uint32_t index, bool running,
     ring->started = view.started;
     ring->enabled = view.enabled;
     ring->exact = view.exact;
+    ring->fault = view.fault;
     ring->pos = view.pos;
     if (!running && view.request_count > 0)
         collect_requests(ring, &view);
     g_free(view.requests);
+}
+
+static uint64_t
+abilities(const struct vdt_device_info *info)
+{
+    return (info->suspend ? VDT_ABILITY_SUSPEND : 0) | (info->resume ? VDT_ABILITY_RESUME : 0) |
+           (info->ring_state ? VDT_ABILITY_RING_STATE : 0) |
+           (info->set_base ? VDT_ABILITY_SET_BASE : 0) |
+           (info->enable_after_driver_ok ? VDT_ABILITY_ENABLE_AFTER_DRIVER_OK : 0) |
+           (info->readdress ? VDT_ABILITY_READDRESS : 0) |
+           (info->disable ? VDT_ABILITY_DISABLE : 0) |
+           (info->maps_survive_reset ? VDT_ABILITY_MAPS_SURVIVE_RESET : 0);
+}
+
+/* And whether a stop by reset left a window in which received frames may be lost. */
+static void
+collect_source(struct vdt_snapshot *snapshot, struct vdt_shadow *shadow,
+               const struct vdt_control_model *model, const struct vdt_snapshot_identity *identity)
+{
+    const struct vdt_device_info *info = &vdt_shadow_device(shadow)->info;
+
+    snapshot->source = (struct vdt_snapshot_source){
+        .known = true,
+        .abilities = abilities(info),
+        .rings = info->rings,
+        .ring_max = info->ring_max,
+        .used_width = identity->used_width,
+        .drives_control = identity->drives_control,
+        .commands = model->captured,
+        .refused = model->refused,
+    };
+    for (uint32_t i = 0; i < snapshot->ring_count; i++) {
+        struct vdt_shadow_ring_view view = {0};
+
+        vdt_shadow_view_ring(shadow, i, &view);
+        g_free(view.requests);
+        snapshot->source.ran_again += view.ran_again;
+        snapshot->resubmitted_rx_window |= view.by_reset;
+    }
 }
 
 struct vdt_snapshot *
@@ -133,6 +175,7 @@ vdt_snapshot_collect(struct vdt_shadow *shadow, const struct vdt_control_model *
         snapshot->rings[snapshot->cvq_index].exact = true;
     }
 
+    collect_source(snapshot, shadow, model, identity);
     snapshot->net = model->state;
     g_free(snapshot->unmigratable);
     snapshot->unmigratable = g_strdup(model->unmigratable ? model->unmigratable : broken);
@@ -230,6 +273,8 @@ vdt_snapshot_apply_ring(const struct vdt_snapshot *snapshot, struct vdt_shadow *
             .slots = from->requests[i].slots,
             .seg_count = from->requests[i].segs,
             .segs = from->requests[i].segs ? &from->segs[from->requests[i].seg] : NULL,
+            .table_addr = from->requests[i].table_addr,
+            .table_len = from->requests[i].table_len,
         };
     }
     return vdt_shadow_load_ring(shadow, ring, from->pos, requests, from->request_count, error);

@@ -18,6 +18,8 @@ struct vdt_snapshot_identity {
     uint64_t protocol_features;
     const uint8_t *config; /* as the guest sees it */
     uint32_t config_len;
+    bool used_width;     /* --dirty-width used */
+    bool drives_control; /* the VMM keeps the control queue to itself */
     const struct vdt_ring_pos
         *cvq_pos; /* where the control queue's relay stands, NULL if none runs */
 };

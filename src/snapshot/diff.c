@@ -15,6 +15,20 @@ is_redundant(const char *path)
     return strcmp(path, "identity.created_us") == 0 || strcmp(path, "control") == 0;
 }
 
+/* Who wrote it down, when and how, and what is known about where it was: no part of the state. */
+static bool
+is_by_nature(const char *line)
+{
+    static const char *const paths[] = {
+        "format:", "identity.created:", "identity.tool_version:", "source"};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(paths); i++) {
+        if (g_str_has_prefix(line, paths[i]))
+            return true;
+    }
+    return false;
+}
+
 static char *
 value_text(JsonNode *node)
 {
@@ -27,6 +41,9 @@ add_line(GPtrArray *lines, const char *path, JsonNode *a, JsonNode *b)
     g_autofree char *in_a = value_text(a);
     g_autofree char *in_b = value_text(b);
 
+    /* Older formats do not have every member; null is unset too. */
+    if ((!a || JSON_NODE_HOLDS_NULL(a)) && (!b || JSON_NODE_HOLDS_NULL(b)))
+        return;
     if (strcmp(in_a, in_b) != 0)
         g_ptr_array_add(lines, g_strdup_printf("%s: %s -> %s", path, in_a, in_b));
 }
@@ -128,7 +145,8 @@ compare(GPtrArray *lines, const char *path, JsonNode *a, JsonNode *b)
 }
 
 GPtrArray *
-vdt_snapshot_diff(const struct vdt_snapshot *a, const struct vdt_snapshot *b)
+vdt_snapshot_diff_all(const struct vdt_snapshot *a, const struct vdt_snapshot *b,
+                      GPtrArray **ret_by_nature)
 {
     GPtrArray *lines = g_ptr_array_new_with_free_func(g_free);
     g_autoptr(JsonNode) json_a = vdt_snapshot_to_json(a);
@@ -138,5 +156,21 @@ vdt_snapshot_diff(const struct vdt_snapshot *a, const struct vdt_snapshot *b)
     compare(lines, "", json_a, json_b);
     for (guint i = 0; i < control->len; i++)
         g_ptr_array_add(lines, g_strdup_printf("control: %s", (char *) control->pdata[i]));
+
+    *ret_by_nature = g_ptr_array_new_with_free_func(g_free);
+    for (guint i = 0; i < lines->len;) {
+        if (is_by_nature(lines->pdata[i]))
+            g_ptr_array_add(*ret_by_nature, g_ptr_array_steal_index(lines, i));
+        else
+            i++;
+    }
     return lines;
+}
+
+GPtrArray *
+vdt_snapshot_diff(const struct vdt_snapshot *a, const struct vdt_snapshot *b)
+{
+    g_autoptr(GPtrArray) by_nature = NULL;
+
+    return vdt_snapshot_diff_all(a, b, &by_nature);
 }

@@ -5,33 +5,19 @@
 #include <vdpa-tracker/error.h>
 
 #include "base/wire.h"
-#include "proto/snapshot.pb-c.h"
 #include "snapshot/frame.h"
+#include "snapshot/schema.h"
 
-/* The protobuf tree of one snapshot. Columns and small messages live here, not on the heap; what
- * is a pointer into the snapshot stays the snapshot's. */
+#define COLUMN (4u * VDT_RINGS_MAX)
+
+/* The message of one snapshot and its columns; what else it points to is the snapshot's. */
 struct tree {
-    Vdt__V1__Snapshot snapshot;
-    Vdt__V1__Identity identity;
-    Vdt__V1__Features features;
-    Vdt__V1__Rings rings;
-    Vdt__V1__Control control;
-    Vdt__V1__Switch rx[6];
-    Vdt__V1__Mac mac;
-    Vdt__V1__MacTable mac_table;
-    Vdt__V1__Vlans vlans;
-    Vdt__V1__Pairs pairs;
-    Vdt__V1__Rss rss;
-    Vdt__V1__Hash hash;
-    Vdt__V1__Offloads offloads;
-    Vdt__V1__Coalescing coal_tx, coal_rx;
-    Vdt__V1__RingCoalescing coal_rings;
-
-    uint32_t num[VDT_RINGS_MAX], flags[VDT_RINGS_MAX], avail[VDT_RINGS_MAX], used[VDT_RINGS_MAX];
-    uint32_t requests[VDT_RINGS_MAX], segs[VDT_RINGS_MAX];
-    uint32_t rss_table[VDT_RSS_TABLE_MAX];
-    uint32_t vq_packets[VDT_RINGS_MAX], vq_usecs[VDT_RINGS_MAX];
-    uint32_t *in_flight; /* owned: one block for all request and segment columns */
+    struct vdt_wire_snapshot m;
+    uint8_t num[COLUMN], flags[COLUMN], avail[COLUMN], used[COLUMN], requests[COLUMN], segs[COLUMN];
+    uint8_t fault[COLUMN];
+    uint8_t rss_table[4u * VDT_RSS_TABLE_MAX];
+    uint8_t vq_packets[COLUMN], vq_usecs[COLUMN];
+    uint8_t *in_flight; /* owned: one block for all request and segment columns */
 };
 
 uint64_t
@@ -40,266 +26,319 @@ vdt_frame_checksum(const uint8_t *head, const uint8_t *payload, uint32_t len)
     return XXH3_64bits_withSeed(payload, len, vdt_get64(head + 4));
 }
 
-/* NULL stands for "". */
-static char *
-text(const char *s)
-{
-    return s ? (char *) s : (char *) protobuf_c_empty_string;
-}
-
-static ProtobufCBinaryData
+static struct vdt_wire_bytes
 block(const void *bytes, size_t len)
 {
-    return (ProtobufCBinaryData){len, (uint8_t *) bytes};
+    return (struct vdt_wire_bytes){bytes, len};
+}
+
+/* NULL stands for "". */
+static struct vdt_wire_bytes
+text(const char *s)
+{
+    return block(s, s ? strlen(s) : 0);
 }
 
 static void
-fill_identity(struct tree *t, const struct vdt_snapshot *s)
+fill_identity(struct vdt_wire_snapshot *m, const struct vdt_snapshot *s)
 {
-    vdt__v1__identity__init(&t->identity);
-    t->identity.device_id = s->device_id;
-    t->identity.name = text(s->name);
-    t->identity.device = text(s->device);
-    t->identity.driver = text(s->driver);
-    t->identity.uuid = text(s->uuid);
-    t->identity.tool_version = text(s->tool_version);
-    t->identity.created_us = (uint64_t) s->created_us;
-    t->snapshot.identity = &t->identity;
+    m->identity = (struct vdt_wire_identity){
+        .present = true,
+        .device_id = s->device_id,
+        .name = text(s->name),
+        .device = text(s->device),
+        .driver = text(s->driver),
+        .uuid = text(s->uuid),
+        .tool_version = text(s->tool_version),
+        .created_us = (uint64_t) s->created_us,
+    };
+    m->features = (struct vdt_wire_features){
+        .present = true,
+        .device = s->device_features,
+        .offered = s->offered_features,
+        .guest = s->guest_features,
+        .negotiated = s->negotiated_features,
+        .protocol = s->protocol_features,
+    };
+}
 
-    vdt__v1__features__init(&t->features);
-    t->features.device = s->device_features;
-    t->features.offered = s->offered_features;
-    t->features.guest = s->guest_features;
-    t->features.negotiated = s->negotiated_features;
-    t->features.protocol = s->protocol_features;
-    t->snapshot.features = &t->features;
+/* Where a part of the block of columns goes. */
+static uint8_t *
+part(struct tree *t, struct vdt_wire_bytes *column, size_t *used, size_t len)
+{
+    uint8_t *at = t->in_flight + *used;
+
+    *column = block(at, len);
+    *used += len;
+    return at;
 }
 
 /* Requests and segments of all rings into columns; validate() has summed them up to a bound. */
 static void
 fill_in_flight(struct tree *t, const struct vdt_snapshot *s, size_t requests, size_t segs)
 {
-    uint32_t *request, *request_segs, *seg_len, *seg_flags;
-    uint64_t *seg_addr;
-    size_t r = 0, g = 0;
+    struct vdt_wire_rings *m = &t->m.rings;
+    size_t used = 0, r = 0, g = 0;
+    bool any_table = false;
 
-    t->in_flight = g_new(uint32_t, 4 * segs + 2 * requests);
-    seg_addr = (uint64_t *) t->in_flight;
-    seg_len = t->in_flight + 2 * segs;
-    seg_flags = seg_len + segs;
-    request = seg_flags + segs;
-    request_segs = request + requests;
+    t->in_flight = g_malloc(16 * segs + 20 * requests);
+    uint8_t *request = part(t, &m->request, &used, 4 * requests);
+    uint8_t *request_segs = part(t, &m->request_segs, &used, 4 * requests);
+    uint8_t *seg_addr = part(t, &m->seg_addr, &used, 8 * segs);
+    uint8_t *seg_len = part(t, &m->seg_len, &used, 4 * segs);
+    uint8_t *seg_flags = part(t, &m->seg_flags, &used, 4 * segs);
+    uint8_t *table_addr = part(t, &m->table_addr, &used, 8 * requests);
+    uint8_t *table_len = part(t, &m->table_len, &used, 4 * requests);
 
     for (unsigned i = 0; i < s->ring_count; i++) {
         const struct vdt_snapshot_ring *ring = &s->rings[i];
         for (uint32_t j = 0; j < ring->request_count; j++, r++) {
-            request[r] = ring->requests[j].id | (uint32_t) ring->requests[j].slots << 16;
-            request_segs[r] = ring->requests[j].segs;
+            const struct vdt_snapshot_request *from = &ring->requests[j];
+            vdt_put32(request + 4 * r, from->id | (uint32_t) from->slots << 16);
+            vdt_put32(request_segs + 4 * r, from->segs);
+            vdt_put64(table_addr + 8 * r, from->table_addr);
+            vdt_put32(table_len + 4 * r, from->table_len);
+            any_table |= from->table_len > 0;
         }
         for (uint32_t j = 0; j < ring->seg_count; j++, g++) {
-            seg_addr[g] = ring->segs[j].addr;
-            seg_len[g] = ring->segs[j].len;
-            seg_flags[g] = ring->segs[j].flags | (uint32_t) ring->segs[j].next << 16;
+            vdt_put64(seg_addr + 8 * g, ring->segs[j].addr);
+            vdt_put32(seg_len + 4 * g, ring->segs[j].len);
+            vdt_put32(seg_flags + 4 * g, ring->segs[j].flags | (uint32_t) ring->segs[j].next << 16);
         }
     }
-    t->rings.n_request = requests;
-    t->rings.request = request;
-    t->rings.n_request_segs = s->packed ? requests : 0;
-    t->rings.request_segs = request_segs;
-    t->rings.n_seg_addr = t->rings.n_seg_len = t->rings.n_seg_flags = segs;
-    t->rings.seg_addr = seg_addr;
-    t->rings.seg_len = seg_len;
-    t->rings.seg_flags = seg_flags;
+    if (!s->packed)
+        m->request_segs.len = 0;
+    if (!any_table)
+        m->table_addr.len = m->table_len.len = 0;
 }
 
 static void
-fill_rings(struct tree *t, const struct vdt_snapshot *s)
+fill_rings(struct tree *t, const struct vdt_snapshot *s, unsigned format)
 {
-    Vdt__V1__Rings *rings = &t->rings;
+    struct vdt_wire_rings *m = &t->m.rings;
+    const size_t len = 4u * s->ring_count;
     size_t requests = 0, segs = 0;
+    bool any_fault = false;
 
-    vdt__v1__rings__init(rings);
-    rings->packed = s->packed;
-    rings->cvq = (uint32_t) (s->cvq_index + 1);
+    m->present = true;
+    m->packed = s->packed;
+    m->cvq = (uint32_t) (s->cvq_index + 1);
     for (unsigned i = 0; i < s->ring_count; i++) {
         const struct vdt_snapshot_ring *ring = &s->rings[i];
-        t->num[i] = ring->num;
-        t->flags[i] = (ring->started ? VDT_RING_STARTED : 0u) |
-                      (ring->enabled ? VDT_RING_ENABLED : 0u) | (ring->exact ? VDT_RING_EXACT : 0u);
-        t->avail[i] = ring->pos.avail;
-        t->used[i] = ring->pos.used;
-        t->requests[i] = ring->request_count;
-        t->segs[i] = ring->seg_count;
+        vdt_put32(t->num + 4 * i, ring->num);
+        vdt_put32(t->flags + 4 * i, (ring->started ? VDT_RING_STARTED : 0u) |
+                                        (ring->enabled ? VDT_RING_ENABLED : 0u) |
+                                        (ring->exact ? VDT_RING_EXACT : 0u));
+        vdt_put32(t->avail + 4 * i, ring->pos.avail);
+        vdt_put32(t->used + 4 * i, ring->pos.used);
+        vdt_put32(t->requests + 4 * i, ring->request_count);
+        vdt_put32(t->segs + 4 * i, ring->seg_count);
+        vdt_put32(t->fault + 4 * i, ring->fault);
         requests += ring->request_count;
         segs += ring->seg_count;
+        any_fault |= ring->fault != 0;
     }
-    rings->n_num = rings->n_flags = rings->n_avail = rings->n_used = s->ring_count;
-    rings->n_requests = rings->n_segs = s->ring_count;
-    rings->num = t->num;
-    rings->flags = t->flags;
-    rings->avail = t->avail;
-    rings->used = t->used;
-    rings->requests = t->requests;
-    rings->segs = t->segs;
+    m->num = block(t->num, len);
+    m->flags = block(t->flags, len);
+    m->avail = block(t->avail, len);
+    m->used = block(t->used, len);
+    m->requests = block(t->requests, len);
+    m->segs = block(t->segs, len);
     if (requests > 0)
         fill_in_flight(t, s, requests, segs);
-    t->snapshot.rings = rings;
+    if (format >= 2 && any_fault)
+        m->fault = block(t->fault, len);
 }
 
 static void
-fill_rx(struct tree *t, const struct vdt_net_state *net)
+fill_filters(struct vdt_wire_control *m, const struct vdt_net_state *net)
 {
-    Vdt__V1__Switch **slot[6] = {
-        &t->control.promisc, &t->control.allmulti, &t->control.alluni,
-        &t->control.nomulti, &t->control.nouni,    &t->control.nobcast,
+    struct vdt_wire_switch *rx[6] = {
+        &m->promisc, &m->allmulti, &m->alluni, &m->nomulti, &m->nouni, &m->nobcast,
     };
 
     for (unsigned i = 0; i < 6; i++) {
-        if (!(net->set & VDT_NET_PROMISC << i))
-            continue;
-        vdt__v1__switch__init(&t->rx[i]);
-        t->rx[i].on = net->rx[i];
-        *slot[i] = &t->rx[i];
+        rx[i]->present = net->set & VDT_NET_PROMISC << i;
+        rx[i]->on = net->rx[i];
     }
-}
-
-static void
-fill_filters(struct tree *t, const struct vdt_net_state *net)
-{
-    if (net->set & VDT_NET_MAC) {
-        vdt__v1__mac__init(&t->mac);
-        t->mac.address = block(net->mac, sizeof(net->mac));
-        t->control.mac = &t->mac;
-    }
-    if (net->set & VDT_NET_MAC_TABLE) {
-        vdt__v1__mac_table__init(&t->mac_table);
-        t->mac_table.unicast = block(net->unicast, 6u * net->unicast_count);
-        t->mac_table.multicast = block(net->multicast, 6u * net->multicast_count);
-        t->control.mac_table = &t->mac_table;
-    }
-    if (net->set & VDT_NET_VLAN) {
-        vdt__v1__vlans__init(&t->vlans);
-        t->vlans.bitmap = block(net->vlan, sizeof(net->vlan));
-        t->control.vlans = &t->vlans;
-    }
+    m->mac.present = net->set & VDT_NET_MAC;
+    m->mac.address = block(net->mac, sizeof(net->mac));
+    m->mac_table.present = net->set & VDT_NET_MAC_TABLE;
+    m->mac_table.unicast = block(net->unicast, 6u * net->unicast_count);
+    m->mac_table.multicast = block(net->multicast, 6u * net->multicast_count);
+    m->vlans.present = net->set & VDT_NET_VLAN;
+    m->vlans.bitmap = block(net->vlan, sizeof(net->vlan));
 }
 
 static void
 fill_steering(struct tree *t, const struct vdt_net_state *net)
 {
-    t->control.queue_pairs = net->queue_pairs;
-    if (net->set & VDT_NET_PAIRS) {
-        vdt__v1__pairs__init(&t->pairs);
-        t->control.pairs = &t->pairs;
-    }
+    struct vdt_wire_control *m = &t->m.control;
+
+    m->queue_pairs = net->queue_pairs;
+    m->pairs.present = net->set & VDT_NET_PAIRS;
     if (net->set & VDT_NET_RSS) {
-        vdt__v1__rss__init(&t->rss);
-        t->rss.hash_types = net->rss.hash_types;
-        t->rss.unclassified = net->rss.unclassified;
-        t->rss.max_tx_vq = net->rss.max_tx_vq;
         for (unsigned i = 0; i < net->rss.table_len; i++)
-            t->rss_table[i] = net->rss.table[i];
-        t->rss.n_table = net->rss.table_len;
-        t->rss.table = t->rss_table;
-        t->rss.key = block(net->rss.key, net->rss.key_len);
-        t->control.rss = &t->rss;
+            vdt_put32(t->rss_table + 4 * i, net->rss.table[i]);
+        m->rss = (struct vdt_wire_rss){
+            .present = true,
+            .hash_types = net->rss.hash_types,
+            .unclassified = net->rss.unclassified,
+            .max_tx_vq = net->rss.max_tx_vq,
+            .table = block(t->rss_table, 4u * net->rss.table_len),
+            .key = block(net->rss.key, net->rss.key_len),
+        };
     }
-    if (net->set & VDT_NET_HASH) {
-        vdt__v1__hash__init(&t->hash);
-        t->hash.hash_types = net->hash.hash_types;
-        t->hash.key = block(net->hash.key, net->hash.key_len);
-        t->control.hash = &t->hash;
-    }
+    if (net->set & VDT_NET_HASH)
+        m->hash = (struct vdt_wire_hash){
+            .present = true,
+            .hash_types = net->hash.hash_types,
+            .key = block(net->hash.key, net->hash.key_len),
+        };
 }
 
-static void
-fill_coal(Vdt__V1__Coalescing *message, Vdt__V1__Coalescing **slot, const struct vdt_net_coal *coal)
+static struct vdt_wire_coalescing
+coalescing(bool set, const struct vdt_net_coal *coal)
 {
-    vdt__v1__coalescing__init(message);
-    message->max_packets = coal->max_packets;
-    message->max_usecs = coal->max_usecs;
-    *slot = message;
+    return (struct vdt_wire_coalescing){set, coal->max_packets, coal->max_usecs};
 }
 
 static void
 fill_offloads_and_coal(struct tree *t, const struct vdt_net_state *net)
 {
-    if (net->set & VDT_NET_OFFLOADS) {
-        vdt__v1__offloads__init(&t->offloads);
-        t->offloads.bits = net->guest_offloads;
-        t->control.guest_offloads = &t->offloads;
+    struct vdt_wire_control *m = &t->m.control;
+    unsigned n = 0;
+
+    m->guest_offloads =
+        (struct vdt_wire_offloads){net->set & VDT_NET_OFFLOADS, net->guest_offloads};
+    m->coalescing_tx = coalescing(net->set & VDT_NET_COAL_TX, &net->coal_tx);
+    m->coalescing_rx = coalescing(net->set & VDT_NET_COAL_RX, &net->coal_rx);
+    if (!(net->set & VDT_NET_COAL_VQ))
+        return;
+    for (unsigned i = 0; i < 64; i++) {
+        if (!(net->vq_coal_set[0] >> i & 1))
+            continue;
+        vdt_put32(t->vq_packets + 4 * n, net->vq_coal[i].max_packets);
+        vdt_put32(t->vq_usecs + 4 * n, net->vq_coal[i].max_usecs);
+        n++;
     }
-    if (net->set & VDT_NET_COAL_TX)
-        fill_coal(&t->coal_tx, &t->control.coalescing_tx, &net->coal_tx);
-    if (net->set & VDT_NET_COAL_RX)
-        fill_coal(&t->coal_rx, &t->control.coalescing_rx, &net->coal_rx);
-    if (net->set & VDT_NET_COAL_VQ) {
-        Vdt__V1__RingCoalescing *rings = &t->coal_rings;
-        vdt__v1__ring_coalescing__init(rings);
-        rings->rings = net->vq_coal_set[0];
-        for (unsigned i = 0; i < 64; i++) {
-            if (!(net->vq_coal_set[0] >> i & 1))
-                continue;
-            t->vq_packets[rings->n_max_packets++] = net->vq_coal[i].max_packets;
-            t->vq_usecs[rings->n_max_usecs++] = net->vq_coal[i].max_usecs;
-        }
-        rings->max_packets = t->vq_packets;
-        rings->max_usecs = t->vq_usecs;
-        t->control.coalescing_rings = rings;
-    }
+    m->coalescing_rings = (struct vdt_wire_ring_coalescing){
+        .present = true,
+        .rings = net->vq_coal_set[0],
+        .max_packets = block(t->vq_packets, 4u * n),
+        .max_usecs = block(t->vq_usecs, 4u * n),
+    };
 }
 
 static void
-fill(struct tree *t, const struct vdt_snapshot *s)
+fill_source(struct vdt_wire_source *m, const struct vdt_snapshot_source *source)
 {
-    vdt__v1__snapshot__init(&t->snapshot);
-    t->snapshot.must_understand = s->must_understand;
-    t->snapshot.live = s->live;
-    t->snapshot.unmigratable = text(s->unmigratable);
-    t->snapshot.resubmitted_rx_window = s->resubmitted_rx_window;
-    t->snapshot.config = block(s->config, s->config_len);
-    t->in_flight = NULL;
-    fill_identity(t, s);
-    fill_rings(t, s);
+    *m = (struct vdt_wire_source){
+        .present = source->known,
+        .abilities = source->abilities,
+        .rings = source->rings,
+        .ring_max = source->ring_max,
+        .used_width = source->used_width,
+        .drives_control = source->drives_control,
+        .commands = source->commands,
+        .refused = source->refused,
+        .ran_again = source->ran_again,
+    };
+}
 
-    vdt__v1__control__init(&t->control);
-    fill_rx(t, &s->net);
-    fill_filters(t, &s->net);
+static void
+fill(struct tree *t, const struct vdt_snapshot *s, unsigned format)
+{
+    memset(&t->m, 0, sizeof(t->m));
+    t->in_flight = NULL;
+    t->m.must_understand = s->must_understand;
+    t->m.live = s->live;
+    t->m.unmigratable = text(s->unmigratable);
+    t->m.resubmitted_rx_window = s->resubmitted_rx_window;
+    t->m.config = block(s->config, s->config_len);
+    fill_identity(&t->m, s);
+    fill_rings(t, s, format);
+    t->m.control.present = true;
+    t->m.control.announce = s->net.announce;
+    fill_filters(&t->m.control, &s->net);
     fill_steering(t, &s->net);
     fill_offloads_and_coal(t, &s->net);
-    t->control.announce = s->net.announce;
-    t->snapshot.control = &t->control;
+    if (format >= 2)
+        fill_source(&t->m.source, &s->source);
+}
+
+/* What only informs may be left out of an older format; what a reader acts on may not. */
+static bool
+can_be_said(const struct vdt_snapshot *s, unsigned format, GError **error)
+{
+    if (format < VDT_SNAPSHOT_FORMAT_OLDEST || format > VDT_SNAPSHOT_FORMAT) {
+        g_set_error(error, VDT_ERROR, VDT_ERROR_USAGE,
+                    "format %u: this program writes the formats %u to %u", format,
+                    VDT_SNAPSHOT_FORMAT_OLDEST, VDT_SNAPSHOT_FORMAT);
+        return false;
+    }
+    for (unsigned i = 0; format < 2 && s->packed && i < s->ring_count; i++) {
+        for (uint32_t j = 0; j < s->rings[i].request_count; j++) {
+            if (s->rings[i].requests[j].table_len == 0)
+                continue;
+            g_set_error(error, VDT_ERROR, VDT_ERROR_REFUSED,
+                        "the state cannot be written as format %u, which has no place for "
+                        "rings[%u].in_flight[%u].table: a tracker that reads it could not make "
+                        "that request available again after a crash; once the request is done "
+                        "it can be written",
+                        format, i, j);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The validation is also the bound of every loop and array here. */
+bool
+vdt_snapshot_fits_format(const struct vdt_snapshot *snapshot, unsigned format, GError **error)
+{
+    if (!vdt_snapshot_validate(snapshot, error)) {
+        g_prefix_error(error, "nothing was encoded: ");
+        return false;
+    }
+    return can_be_said(snapshot, format, error);
 }
 
 GBytes *
-vdt_snapshot_encode(const struct vdt_snapshot *snapshot, GError **error)
+vdt_snapshot_encode_as(const struct vdt_snapshot *snapshot, unsigned format, GError **error)
 {
     struct tree t;
-    size_t len;
 
-    /* Also the bound of every loop and array below. */
-    if (!vdt_snapshot_validate(snapshot, error)) {
-        g_prefix_error(error, "nothing was encoded: ");
+    if (format == 0)
+        format = VDT_SNAPSHOT_FORMAT;
+    if (!vdt_snapshot_fits_format(snapshot, format, error))
         return NULL;
-    }
-    fill(&t, snapshot);
-    len = vdt__v1__snapshot__get_packed_size(&t.snapshot);
+    fill(&t, snapshot, format);
+
+    size_t room = VDT_FRAME_SIZE + vdt_wire_room(&vdt_wire_snapshot_schema, &t.m);
+    uint8_t *block = g_malloc(room);
+    uint8_t *payload = vdt_wire_write(&vdt_wire_snapshot_schema, &t.m, block + room);
+    uint8_t *bytes = payload - VDT_FRAME_SIZE;
+    size_t len = (size_t) (block + room - payload);
+    g_free(t.in_flight);
     if (len > VDT_SNAPSHOT_BYTES_MAX - VDT_FRAME_SIZE) {
         g_set_error(error, VDT_ERROR, VDT_ERROR_REFUSED,
                     "the snapshot would take %zu bytes, more than the %u that any reader accepts: "
                     "too many requests are in flight",
                     len + VDT_FRAME_SIZE, VDT_SNAPSHOT_BYTES_MAX);
-        g_free(t.in_flight);
+        g_free(block);
         return NULL;
     }
-
-    uint8_t *bytes = g_malloc(VDT_FRAME_SIZE + len);
     memcpy(bytes, VDT_FRAME_MAGIC, 4);
-    vdt_put16(bytes + 4, VDT_SNAPSHOT_FORMAT);
+    vdt_put16(bytes + 4, (uint16_t) format);
     vdt_put16(bytes + 6, 0);
     vdt_put32(bytes + 8, (uint32_t) len);
-    vdt__v1__snapshot__pack(&t.snapshot, bytes + VDT_FRAME_SIZE);
-    vdt_put64(bytes + 12, vdt_frame_checksum(bytes, bytes + VDT_FRAME_SIZE, (uint32_t) len));
-    g_free(t.in_flight);
-    return g_bytes_new_take(bytes, VDT_FRAME_SIZE + len);
+    vdt_put64(bytes + 12, vdt_frame_checksum(bytes, payload, (uint32_t) len));
+    return g_bytes_new_with_free_func(bytes, VDT_FRAME_SIZE + len, g_free, block);
+}
+
+GBytes *
+vdt_snapshot_encode(const struct vdt_snapshot *snapshot, GError **error)
+{
+    return vdt_snapshot_encode_as(snapshot, VDT_SNAPSHOT_FORMAT, error);
 }

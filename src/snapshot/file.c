@@ -117,7 +117,14 @@ write_file(const char *path, const uint8_t *bytes, size_t len, GError **error)
 bool
 vdt_snapshot_save(const struct vdt_snapshot *snapshot, const char *path, GError **error)
 {
-    g_autoptr(GBytes) encoded = vdt_snapshot_encode(snapshot, error);
+    return vdt_snapshot_save_as(snapshot, path, 0, error);
+}
+
+bool
+vdt_snapshot_save_as(const struct vdt_snapshot *snapshot, const char *path, unsigned format,
+                     GError **error)
+{
+    g_autoptr(GBytes) encoded = vdt_snapshot_encode_as(snapshot, format, error);
     const uint8_t *bytes;
     gsize len;
 

@@ -16,7 +16,7 @@
 #define VDT_FRAME_SIZE 20u
 #define VDT_FRAME_MAGIC "VDTS"
 
-/* must_understand: none is defined in format 1, so each refuses. */
+/* must_understand: none is defined in formats 1 and 2, so each refuses. */
 #define VDT_SNAPSHOT_UNDERSTOOD ((uint64_t) 0)
 
 /* Rings.flags */
@@ -29,3 +29,8 @@ enum vdt_ring_flag {
 
 /* XXH3 of @payload, seeded with @head, the frame's first 12 bytes. */
 uint64_t vdt_frame_checksum(const uint8_t *head, const uint8_t *payload, uint32_t len);
+
+/* Decode as a program does whose newest format is @newest, VDT_SNAPSHOT_FORMAT or an older one: it
+ * reads that and the one before. */
+struct vdt_snapshot *vdt_snapshot_decode_up_to(const uint8_t *bytes, size_t len, unsigned newest,
+                                               GError **error);

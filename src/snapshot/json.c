@@ -137,6 +137,17 @@ add_request(JsonBuilder *b, const struct vdt_snapshot *s, const struct vdt_snaps
         }
         json_builder_end_array(b);
     }
+    if (s->packed && s->format >= 2) {
+        json_builder_set_member_name(b, "table");
+        if (request->table_len > 0) {
+            json_builder_begin_object(b);
+            vdt_json_add_number(b, "addr", request->table_addr);
+            vdt_json_add_int(b, "len", request->table_len);
+            json_builder_end_object(b);
+        } else {
+            json_builder_add_null_value(b);
+        }
+    }
     json_builder_end_object(b);
 }
 
@@ -151,6 +162,48 @@ add_position(JsonBuilder *b, const struct vdt_snapshot *s, const char *name, uin
     json_builder_begin_object(b);
     vdt_json_add_int(b, "slot", pos & 0x7fff);
     vdt_json_add_int(b, "wrap", pos >> 15);
+    json_builder_end_object(b);
+}
+
+static void
+add_fault(JsonBuilder *b, unsigned fault)
+{
+    g_autofree char *text = vdt_words_fault(fault);
+
+    json_builder_set_member_name(b, "fault");
+    if (fault == 0) {
+        json_builder_add_null_value(b);
+        return;
+    }
+    json_builder_begin_object(b);
+    vdt_json_add_int(b, "number", fault);
+    vdt_json_add_text(b, "text", text);
+    json_builder_end_object(b);
+}
+
+static void
+add_source(JsonBuilder *b, const struct vdt_snapshot_source *source)
+{
+    json_builder_set_member_name(b, "source");
+    if (!source->known) {
+        json_builder_add_null_value(b);
+        return;
+    }
+    g_autofree char *abilities = vdt_words_abilities(source->abilities);
+    g_auto(GStrv) names = g_strsplit(abilities, " ", -1);
+    json_builder_begin_object(b);
+    json_builder_set_member_name(b, "abilities");
+    json_builder_begin_array(b);
+    for (char **name = names; *name; name++)
+        json_builder_add_string_value(b, *name);
+    json_builder_end_array(b);
+    vdt_json_add_int(b, "rings", source->rings);
+    vdt_json_add_int(b, "ring_max", source->ring_max);
+    vdt_json_add_text(b, "dirty_width", source->used_width ? "used" : "chain");
+    vdt_json_add_bool(b, "control_by_tracker", source->drives_control);
+    vdt_json_add_int(b, "commands", (int64_t) source->commands);
+    vdt_json_add_int(b, "refused", (int64_t) source->refused);
+    vdt_json_add_int(b, "ran_again", (int64_t) source->ran_again);
     json_builder_end_object(b);
 }
 
@@ -171,6 +224,8 @@ add_rings(JsonBuilder *b, const struct vdt_snapshot *s)
         add_position(b, s, "avail", ring->pos.avail);
         add_position(b, s, "used", ring->pos.used);
         vdt_json_add_bool(b, "exact", ring->exact);
+        if (s->format >= 2)
+            add_fault(b, ring->fault);
         json_builder_set_member_name(b, "in_flight");
         json_builder_begin_array(b);
         for (uint32_t j = 0; j < ring->request_count; j++)
@@ -187,9 +242,11 @@ vdt_snapshot_to_json(const struct vdt_snapshot *s)
     g_autoptr(JsonBuilder) b = json_builder_new();
 
     json_builder_begin_object(b);
-    vdt_json_add_int(b, "format", VDT_SNAPSHOT_FORMAT);
+    vdt_json_add_int(b, "format", s->format);
     vdt_json_add_bool(b, "live", s->live);
     add_identity(b, s);
+    if (s->format >= 2)
+        add_source(b, &s->source);
     json_builder_set_member_name(b, "unmigratable");
     if (s->unmigratable)
         json_builder_add_string_value(b, s->unmigratable);

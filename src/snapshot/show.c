@@ -73,6 +73,29 @@ show_identity(GString *out, const struct vdt_snapshot *s)
 }
 
 static void
+show_source(GString *out, const struct vdt_snapshot_source *source)
+{
+    g_autofree char *abilities = vdt_words_abilities(source->abilities);
+
+    if (!source->known)
+        return;
+    section(out, "source");
+    list(out, "its device can", g_strdup(*abilities ? abilities : "nothing of note"));
+    line(out, "its device's rings", "%u, of up to %u entries", source->rings, source->ring_max);
+    line(out, "dirty pages", "%s",
+         source->used_width ? "as far as the device said it wrote" : "a buffer's whole length");
+    line(out, "control queue", "%s",
+         source->drives_control ? "driven by the tracker, the VMM keeps the guest's"
+                                : "followed, or none");
+    line(out, "control commands",
+         "%" G_GUINT64_FORMAT " followed, %" G_GUINT64_FORMAT " answered ERR", source->commands,
+         source->refused);
+    if (source->ran_again > 0)
+        line(out, "after a crash", "%" G_GUINT64_FORMAT " requests may have run twice",
+             source->ran_again);
+}
+
+static void
 show_features(GString *out, const struct vdt_snapshot *s)
 {
     const struct {
@@ -169,8 +192,10 @@ show_rings(GString *out, const struct vdt_snapshot *s)
         g_autofree char *in_flight = requests(ring);
         g_autofree char *state = g_strdup_printf("%s, %s", ring->started ? "started" : "stopped",
                                                  ring->enabled ? "enabled" : "disabled");
-        g_string_append_printf(out, "  %4u  %-8s %5u  %-18s %8s %8s  %s\n", i, role, ring->num,
-                               state, avail, used, in_flight);
+        g_autofree char *fault = vdt_words_fault(ring->fault);
+        g_string_append_printf(out, "  %4u  %-8s %5u  %-18s %8s %8s  %s%s%s\n", i, role, ring->num,
+                               state, avail, used, in_flight, ring->fault ? "; broken: " : "",
+                               ring->fault ? fault : "");
     }
 }
 
@@ -244,10 +269,10 @@ show_coal(GString *out, const struct vdt_net_state *net)
     }
 }
 
+/* One line a group that is set, without a title. */
 static void
 show_control(GString *out, const struct vdt_net_state *net)
 {
-    section(out, "control (what is not listed is at the device's default)");
     if (net->set == 0 && !net->announce)
         g_string_append(out, "  nothing\n");
     if (net->set & VDT_NET_MAC) {
@@ -277,15 +302,27 @@ show_control(GString *out, const struct vdt_net_state *net)
 }
 
 char *
+vdt_net_state_to_text(const struct vdt_net_state *net)
+{
+    GString *out = g_string_new(NULL);
+
+    show_control(out, net);
+    return g_string_free(out, FALSE);
+}
+
+char *
 vdt_snapshot_to_text(const struct vdt_snapshot *s)
 {
     GString *out = g_string_new(NULL);
 
     show_identity(out, s);
+    show_source(out, &s->source);
     show_features(out, s);
     show_config(out, s);
     show_rings(out, s);
-    if (s->device_id == VIRTIO_ID_NET)
+    if (s->device_id == VIRTIO_ID_NET) {
+        section(out, "control (what is not listed is at the device's default)");
         show_control(out, &s->net);
+    }
     return g_string_free(out, FALSE);
 }

@@ -7,6 +7,7 @@ vdt_snapshot_new(void)
 {
     struct vdt_snapshot *snapshot = g_new0(struct vdt_snapshot, 1);
 
+    snapshot->format = VDT_SNAPSHOT_FORMAT;
     snapshot->name = g_strdup("");
     snapshot->device = g_strdup("");
     snapshot->driver = g_strdup("");

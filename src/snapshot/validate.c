@@ -124,6 +124,24 @@ check_chain(const struct vdt_snapshot_ring *ring, const struct vdt_snapshot_requ
     return true;
 }
 
+/* Of a packed ring; its descriptors are the request's, all of them. */
+static bool
+check_table(const struct vdt_snapshot_request *request, unsigned index, uint32_t number,
+            GError **error)
+{
+    uint64_t end;
+
+    if (request->slots != 1 || request->segs == 0 ||
+        request->table_len != 16 * (uint64_t) request->segs)
+        return invalid(error,
+                       "ring %u, request %u: a table of %u bytes for %u segments in %u descriptors",
+                       index, number, request->table_len, request->segs, request->slots);
+    if (__builtin_add_overflow(request->table_addr, request->table_len, &end))
+        return invalid(error, "ring %u, request %u: a table that reaches past the last address",
+                       index, number);
+    return true;
+}
+
 /* Segments of consecutive requests follow one another, so that there is one way to say it. */
 static bool
 check_requests(const struct vdt_snapshot *s, unsigned index, GError **error)
@@ -155,9 +173,12 @@ check_requests(const struct vdt_snapshot *s, unsigned index, GError **error)
             segs += request->segs;
             if (!check_chain(ring, request, index, i, error))
                 return false;
+            if ((request->table_addr || request->table_len) &&
+                !check_table(request, index, i, error))
+                return false;
             continue;
         }
-        if (request->segs || request->seg)
+        if (request->segs || request->seg || request->table_addr || request->table_len)
             return invalid(error, "ring %u, request %u: segments with a split ring", index, i);
         if (request->id >= ring->num)
             return invalid(error, "ring %u, request %u: head %u of a ring of %u", index, i,

@@ -58,6 +58,35 @@ vdt_words_vlans(const uint8_t *bitmap)
 }
 
 char *
+vdt_words_fault(unsigned fault)
+{
+    return fault < VDT_FAULT_COUNT ? g_strdup(vdt_ring_fault_name((enum vdt_ring_fault) fault))
+                                   : g_strdup_printf("fault %u", fault);
+}
+
+char *
+vdt_words_abilities(uint64_t abilities)
+{
+    static const char *const names[] = {
+        "suspend",   "resume",  "ring_state",         "set_base", "enable_after_driver_ok",
+        "readdress", "disable", "maps_survive_reset",
+    };
+    GString *text = g_string_new(NULL);
+
+    for (unsigned bit = 0; bit < 64; bit++) {
+        if (!(abilities >> bit & 1))
+            continue;
+        if (text->len > 0)
+            g_string_append_c(text, ' ');
+        if (bit < G_N_ELEMENTS(names))
+            g_string_append(text, names[bit]);
+        else
+            g_string_append_printf(text, "bit%u", bit);
+    }
+    return g_string_free(text, FALSE);
+}
+
+char *
 vdt_words_role(const struct vdt_snapshot *snapshot, unsigned ring)
 {
     if (snapshot->device_id != VIRTIO_ID_NET)

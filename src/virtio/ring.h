@@ -98,7 +98,8 @@ vdt_packed_distance(uint16_t from, uint16_t to, uint16_t num)
     return b >= a ? b - a : b + 2u * num - a;
 }
 
-/* What went wrong with a ring, for err fds, status and logs. 0 is "nothing". */
+/* What went wrong with a ring, for err fds, status, logs and snapshots, where the numbers stand: a
+ * new one goes to the end. 0 is "nothing". */
 enum vdt_ring_fault {
     VDT_FAULT_NONE,
     VDT_FAULT_AVAIL_INDEX, /* more made available than the ring has room for */

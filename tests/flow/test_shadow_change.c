@@ -293,6 +293,46 @@ Test(shadow_change, a_list_that_does_not_go_with_its_position_is_refused)
     rig_clear(&rig);
 }
 
+/* What the in-flight area needs, should this tracker crash: the ring holds only the table. */
+Test(shadow_change, a_request_keeps_the_place_of_its_table_from_device_to_device)
+{
+    struct vdt_shadow_options options = rig_options(VDT_SHADOW_ALWAYS);
+    const struct vdt_seg segs[] = {
+        {.addr = RIG_GPA + 0x300000, .len = 12, .flags = VDT_SEG_NEXT},
+        {.addr = RIG_GPA + 0x300100, .len = 60},
+    };
+    const struct vdt_shadow_request request = {.id = 5,
+                                               .slots = 1,
+                                               .seg_count = 2,
+                                               .segs = segs,
+                                               .table_addr = RIG_GPA + 0x200000,
+                                               .table_len = 32};
+    const struct vdt_ring_format format = {.kind = VDT_RING_PACKED, .num = RIG_NUM};
+    struct vdt_ring_pos pos = {.avail = 0x8001, .used = 0x8000};
+    struct vdt_shadow_ring_view view = {0};
+    struct rig rig;
+
+    rig_init(&rig, "latency=2000000", &options,
+             VDT_BIT(VIRTIO_F_RING_PACKED) | VDT_BIT(VIRTIO_RING_F_INDIRECT_DESC));
+    OK(vdt_shadow_set_features(rig.shadow, rig.features, false, &error));
+    OK(vdt_shadow_set_memory(rig.shadow, rig.map, &error));
+    OK(vdt_shadow_load_ring(rig.shadow, 1, pos, &request, 1, &error));
+    OK(vdt_shadow_set_num(rig.shadow, 1, RIG_NUM, &error));
+    OK(vdt_shadow_set_base(rig.shadow, 1, vdt_ring_pos_to_base(&format, pos), &error));
+    uint64_t at = RIG_FRONTEND + rig.rings_at;
+    OK(vdt_shadow_set_addr(rig.shadow, 1, at, at + 0x4000, at + 0x8000, &error));
+    OK(vdt_shadow_set_kick(rig.shadow, 1, dup(rig.kick[1]), &error));
+    OK(vdt_shadow_set_enable(rig.shadow, 1, true, &error));
+    OK(vdt_shadow_update(rig.shadow, &error));
+    OK(vdt_shadow_freeze(rig.shadow, &error));
+    vdt_shadow_view_ring(rig.shadow, 1, &view);
+    cr_expect_eq(view.request_count, 1);
+    cr_expect_eq(view.requests[0].table_addr, request.table_addr);
+    cr_expect_eq(view.requests[0].table_len, 32);
+    g_free(view.requests);
+    rig_clear(&rig);
+}
+
 Test(shadow_change, a_device_that_lacks_what_the_guest_uses_does_not_take_the_place)
 {
     static const char *const lesser[] = {"sim:no-event-idx", "sim:num=32",

@@ -36,9 +36,10 @@ main(int argc, char **argv)
     for (const struct sample *sample = samples; sample->name; sample++) {
         VDT_AUTO(snapshot) s = sample->make();
         g_autoptr(GError) error = NULL;
-        g_autoptr(GBytes) encoded = vdt_snapshot_encode(s, &error);
+        g_autoptr(GBytes) encoded = vdt_snapshot_encode_as(s, sample->format, &error);
         g_autofree char *binary = g_strdup_printf("%s/%s.vdts", argv[1], sample->name);
         g_autofree char *json = g_strdup_printf("%s/%s.json", argv[1], sample->name);
+        s->format = sample->format;
         g_autoptr(JsonNode) tree = vdt_snapshot_to_json(s);
         g_autofree char *text = json_to_string(tree, TRUE);
         g_autofree char *lines = g_strdup_printf("%s\n", text);

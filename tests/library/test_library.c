@@ -126,6 +126,14 @@ snapshots_travel(const char *folder)
         vdt_snapshot_decode(g_bytes_get_data(bytes, NULL), g_bytes_get_size(bytes), &error);
     g_autoptr(GBytes) again = c ? vdt_snapshot_encode(c, &error) : NULL;
     check(again && g_bytes_equal(bytes, again), "equal states are equal bytes");
+    g_autoptr(GBytes) older = vdt_snapshot_encode_as(b, 1, &error);
+    g_autoptr(VdtSnapshot) old =
+        older ? vdt_snapshot_decode(g_bytes_get_data(older, NULL), g_bytes_get_size(older), &error)
+              : NULL;
+    check(old && vdt_snapshot_get_format(old) == 1, "it can be written for an older reader");
+    check(vdt_snapshot_get_format(b) == 2, "and is not by itself");
+    check_error(vdt_snapshot_encode_as(b, 9, &error), &error, VDT_ERROR_USAGE,
+                "a format that there is not");
     g_autofree char *text = vdt_snapshot_to_text(c);
     g_autofree char *json = vdt_snapshot_json(c);
     check(strstr(text, "traveller") && strstr(json, "\"traveller\""), "text and JSON name it");

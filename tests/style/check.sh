@@ -33,6 +33,7 @@ src/snapshot/validate.c snapshot/frame.h
 src/snapshot/compat.c snapshot/words.h
 src/snapshot/show.c snapshot/words.h
 src/snapshot/net_json.c snapshot/json.h
+src/snapshot/net_parse.c snapshot/json.h
 src/daemon/main.c -
 src/library/device.c vdpa-tracker/device.h
 src/library/snapshot.c vdpa-tracker/snapshot.h

@@ -239,11 +239,89 @@ make_block(void)
     return s;
 }
 
+/* What format 2 added, on top of what format 1 says. */
+static struct vdt_snapshot *
+with_source(struct vdt_snapshot *s)
+{
+    s->source = (struct vdt_snapshot_source){
+        .known = true,
+        .abilities = VDT_ABILITY_SUSPEND | VDT_ABILITY_RESUME | VDT_ABILITY_RING_STATE,
+        .rings = 5,
+        .ring_max = 1024,
+        .commands = 300,
+        .refused = 2,
+    };
+    return s;
+}
+
+#define WITH_SOURCE(name)                                                                          \
+    static struct vdt_snapshot *name##_2(void)                                                     \
+    {                                                                                              \
+        return with_source(name());                                                                \
+    }
+
+WITH_SOURCE(sample_split)
+WITH_SOURCE(sample_packed)
+WITH_SOURCE(make_control)
+WITH_SOURCE(make_control_empty)
+WITH_SOURCE(make_live)
+WITH_SOURCE(make_block)
+
+/* A request by a table in flight, and one that is not: its buffers lie in the ring. */
+struct vdt_snapshot *
+sample_indirect(void)
+{
+    struct vdt_snapshot *s = with_source(
+        make_net(1, VDT_BIT(VIRTIO_F_RING_PACKED) | VDT_BIT(VIRTIO_RING_F_INDIRECT_DESC)));
+    struct vdt_snapshot_ring *tx = &s->rings[1];
+
+    tx->pos = (struct vdt_ring_pos){.avail = 0x8000 | 3, .used = 0x8000};
+    add_request(tx, 17, 1, 3);
+    add_seg(tx, 0x100000, 12, VDT_SEG_NEXT);
+    add_seg(tx, 0x100040, 14, VDT_SEG_NEXT);
+    add_seg(tx, 0x200000, 1486, 0);
+    tx->requests[0].table_addr = 0x123456780;
+    tx->requests[0].table_len = 48;
+    add_request(tx, 18, 2, 2);
+    add_seg(tx, 0x101000, 12, VDT_SEG_NEXT);
+    add_seg(tx, 0x201000, 1514, 0);
+    s->source.abilities = VDT_ABILITY_SUSPEND | VDT_ABILITY_DISABLE | 1ull << 63;
+    return s;
+}
+
+/* Rings out of service, one for a reason that only a newer version can name. */
+static struct vdt_snapshot *
+make_unmigratable(void)
+{
+    struct vdt_snapshot *s = with_source(sample_split());
+
+    s->unmigratable = g_strdup("the device broke a ring: what it wrote is not known");
+    s->rings[1].fault = VDT_FAULT_LOOP;
+    s->rings[1].exact = false;
+    s->rings[3].fault = 999;
+    s->source.used_width = s->source.drives_control = true;
+    s->source.ran_again = 7;
+    return s;
+}
+
 const struct sample samples[] = {
-    {"v1-split", sample_split},   {"v1-packed", sample_packed},
-    {"v1-control", make_control}, {"v1-control-empty", make_control_empty},
-    {"v1-empty", make_empty},     {"v1-live", make_live},
-    {"v1-block", make_block},     {NULL, NULL},
+    {"v1-split", 1, sample_split},
+    {"v1-packed", 1, sample_packed},
+    {"v1-control", 1, make_control},
+    {"v1-control-empty", 1, make_control_empty},
+    {"v1-empty", 1, make_empty},
+    {"v1-live", 1, make_live},
+    {"v1-block", 1, make_block},
+    {"v2-split", 2, sample_split_2},
+    {"v2-packed", 2, sample_packed_2},
+    {"v2-control", 2, make_control_2},
+    {"v2-control-empty", 2, make_control_empty_2},
+    {"v2-empty", 2, make_empty},
+    {"v2-live", 2, make_live_2},
+    {"v2-block", 2, make_block_2},
+    {"v2-indirect", 2, sample_indirect},
+    {"v2-unmigratable", 2, make_unmigratable},
+    {NULL, 0, NULL},
 };
 
 static bool
@@ -281,8 +359,13 @@ random_ring(GRand *rand, struct vdt_snapshot_ring *ring, bool packed)
         uint16_t slots = (uint16_t) (1 + below(rand, MIN(free_slots, 4)));
         unsigned segs = packed ? slots : 0;
         add_request(ring, packed ? below(rand, 65536) : (uint16_t) head++, slots, segs);
+        struct vdt_snapshot_request *request = &ring->requests[ring->request_count - 1];
         if (!packed)
-            ring->requests[ring->request_count - 1].seg = 0;
+            request->seg = 0;
+        if (packed && slots == 1 && chance(rand, 50)) {
+            request->table_addr = (uint64_t) g_rand_int(rand) << below(rand, 30);
+            request->table_len = 16;
+        }
         for (unsigned i = 0; i < segs; i++)
             add_seg(ring, (uint64_t) g_rand_int(rand) << below(rand, 30), below(rand, 65536),
                     i + 1 == segs ? VDT_SEG_WRITE : VDT_SEG_NEXT);
@@ -356,6 +439,19 @@ sample_random(GRand *rand)
         if (chance(rand, 90))
             random_ring(rand, &s->rings[i], packed);
     }
+    for (unsigned i = 0; i < s->ring_count; i++)
+        s->rings[i].fault = chance(rand, 5) ? below(rand, 65536) : 0;
+    s->source.known = chance(rand, 80);
+    if (s->source.known) {
+        random_bytes(rand, &s->source.abilities, 8);
+        s->source.rings = g_rand_int(rand);
+        s->source.ring_max = below(rand, 2);
+        s->source.used_width = chance(rand, 50);
+        s->source.drives_control = chance(rand, 50);
+        random_bytes(rand, &s->source.commands, below(rand, 9));
+        random_bytes(rand, &s->source.refused, below(rand, 9));
+        random_bytes(rand, &s->source.ran_again, below(rand, 9));
+    }
     s->live = chance(rand, 20);
     s->resubmitted_rx_window = chance(rand, 20);
     if (chance(rand, 20))
@@ -387,6 +483,7 @@ ring_difference(const struct vdt_snapshot_ring *a, const struct vdt_snapshot_rin
     DIFFER(started);
     DIFFER(enabled);
     DIFFER(exact);
+    DIFFER(fault);
     DIFFER(pos.avail);
     DIFFER(pos.used);
     DIFFER(request_count);
@@ -418,6 +515,15 @@ sample_difference(const struct vdt_snapshot *a, const struct vdt_snapshot *b)
     DIFFER(packed);
     DIFFER(ring_count);
     DIFFER(cvq_index);
+    DIFFER(source.known);
+    DIFFER(source.abilities);
+    DIFFER(source.rings);
+    DIFFER(source.ring_max);
+    DIFFER(source.used_width);
+    DIFFER(source.drives_control);
+    DIFFER(source.commands);
+    DIFFER(source.refused);
+    DIFFER(source.ran_again);
     DIFFER_TEXT(unmigratable);
     DIFFER(resubmitted_rx_window);
     for (unsigned i = 0; i < a->ring_count; i++) {

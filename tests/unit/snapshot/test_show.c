@@ -95,3 +95,65 @@ Test(show, json_tells_unset_from_empty)
     cr_assert(json_object_get_null_member(u, "queue_pairs"));
     cr_assert(json_object_get_null_member(json_object_get_object_member(u, "rx"), "promisc"));
 }
+
+Test(show, source_and_faults_are_told)
+{
+    static const char *const words[] = {
+        "its device can         suspend resume ring_state",
+        "its device's rings     5, of up to 1024 entries",
+        "as far as the device said it wrote",
+        "driven by the tracker",
+        "300 followed, 2 answered ERR",
+        "7 requests may have run twice",
+        "broken: descriptor chain loops",
+        "broken: fault 999",
+        NULL,
+    };
+
+    expect_words("v2-unmigratable", words);
+}
+
+Test(show, control_state_survives_its_json)
+{
+    g_autoptr(GRand) rand = g_rand_new_with_seed(11);
+
+    for (unsigned i = 0; i < 300; i++) {
+        VDT_AUTO(snapshot) s = sample_random(rand);
+        struct vdt_net_state back;
+        /* In JSON RSS stands for the pairs as well. */
+        if (s->net.set & VDT_NET_RSS)
+            s->net.set &= ~(uint32_t) VDT_NET_PAIRS;
+        g_autoptr(JsonNode) node = vdt_net_state_to_json(&s->net);
+        vdt_net_state_from_json(node, &back);
+        g_autoptr(GPtrArray) lines = vdt_net_state_diff(&s->net, &back);
+        g_autofree char *text = vdt_net_state_to_text(&s->net);
+        g_autofree char *text_back = vdt_net_state_to_text(&back);
+
+        cr_assert_eq(lines->len, 0, "%u: %s", i, (char *) lines->pdata[0]);
+        cr_assert_str_eq(text, text_back);
+    }
+}
+
+Test(show, control_json_of_another_shape_is_unset)
+{
+    static const char *const texts[] = {
+        "null",
+        "[]",
+        "{}",
+        "{\"mac\":7,\"rx\":[],\"mac_table\":\"x\",\"vlans\":{},\"queue_pairs\":[],\"rss\":1}",
+        "{\"hash\":[],\"guest_offloads\":5,\"coalescing\":[1],\"announce\":{}}",
+        "{\"mac\":\"52:54\",\"rx\":{\"promisc\":null},\"coalescing\":{\"rings\":[{\"ring\":64}]}}",
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(texts); i++) {
+        g_autoptr(JsonNode) node = json_from_string(texts[i], NULL);
+        struct vdt_net_state state;
+
+        vdt_net_state_from_json(node, &state);
+        cr_assert_eq(state.set, 0, "%s: 0x%x", texts[i], state.set);
+        cr_assert_not(state.announce);
+    }
+    struct vdt_net_state state;
+    vdt_net_state_from_json(NULL, &state);
+    cr_assert_eq(state.set, 0);
+}

@@ -169,6 +169,33 @@ Test(validate, packed_requests_out_of_range_are_refused_by_name)
     expect_rows(rows, G_N_ELEMENTS(rows), sample_packed);
 }
 
+SPOIL(table_short, s->rings[1].requests[0].table_len = 32)
+SPOIL(table_nowhere, s->rings[1].requests[0].table_len = 0)
+SPOIL(table_end, s->rings[1].requests[0].table_addr = UINT64_MAX - 40)
+SPOIL(table_of_two, s->rings[1].requests[1].table_addr = 64; s->rings[1].requests[1].table_len = 32)
+
+Test(validate, tables_that_are_not_those_of_their_request_are_refused_by_name)
+{
+    static const struct row rows[] = {
+        {"short", table_short, "a table of 32 bytes for 3 segments in 1 descriptors"},
+        {"nowhere", table_nowhere, "a table of 0 bytes"},
+        {"end", table_end, "a table that reaches past the last address"},
+        {"of two descriptors", table_of_two, "for 2 segments in 2 descriptors"},
+    };
+
+    expect_rows(rows, G_N_ELEMENTS(rows), sample_indirect);
+}
+
+Test(validate, a_table_of_a_split_ring_is_refused)
+{
+    VDT_AUTO(snapshot) s = sample_split();
+    g_autoptr(GError) error = NULL;
+
+    s->rings[0].requests[0].table_len = 16;
+    cr_assert_not(vdt_snapshot_validate(s, &error));
+    cr_assert(strstr(error->message, "with a split ring"), "%s", error->message);
+}
+
 Test(validate, live_and_guessed_rings_need_not_agree_with_their_positions)
 {
     g_autoptr(GError) error = NULL;
