@@ -38,7 +38,7 @@ wants()
 }
 
 COMP_WORDBREAKS=$' \t\n"\'><=;|&(:'
-echo 1..17
+echo 1..19
 wants s status snapshot show swap
 wants 'help re' restore replay
 wants l list
@@ -55,6 +55,8 @@ wants 'run --device s' sim:
 wants 'run --device sim:no-p' no-packed
 wants 'run --device=sim:pairs=2,no-p' 2,no-packed
 wants 'check --from w' web.vdts
+wants 'snapshot --fo' --format=
+wants 'run --format ' 1 2
 COMP_WORDBREAKS=$' \t\n'
 wants 'run --device=sim:pairs=2,no-p' --device=sim:pairs=2,no-packed
 exit $failed

@@ -71,6 +71,7 @@ _vdpa_tracker()
         -o) files=yes ;;
         --shadow) wanted='auto always never' ;;
         --dirty-width) wanted='chain used' ;;
+        --format) wanted='1 2' ;;
         --log-level) wanted='error warning info debug' ;;
         --rings) wanted='split packed' ;;
         --source | --destination)

@@ -74,19 +74,64 @@ vdt_verb_parse(const struct vdt_verb *verb, const GOptionEntry *entries, int *ar
     return ok;
 }
 
-int
-vdt_verb_fail(GError *error)
+static int
+exit_of(const GError *error)
 {
-    bool ours = error->domain == VDT_ERROR;
-    int code = VDT_EXIT_FAILED;
+    if (g_error_matches(error, VDT_ERROR, VDT_ERROR_USAGE))
+        return VDT_EXIT_USAGE;
+    if (g_error_matches(error, VDT_ERROR, VDT_ERROR_REFUSED))
+        return VDT_EXIT_REFUSED;
+    return VDT_EXIT_FAILED;
+}
 
-    if (ours && error->code == VDT_ERROR_USAGE)
-        code = VDT_EXIT_USAGE;
-    if (ours && error->code == VDT_ERROR_REFUSED)
-        code = VDT_EXIT_REFUSED;
+JsonNode *
+vdt_error_json(const GError *error)
+{
+    static const char *const kinds[] = {
+        [VDT_ERROR_FAILED] = "failed",   [VDT_ERROR_USAGE] = "usage",
+        [VDT_ERROR_REFUSED] = "refused", [VDT_ERROR_INVALID] = "invalid",
+        [VDT_ERROR_BUSY] = "busy",       [VDT_ERROR_UNSUPPORTED] = "unsupported",
+        [VDT_ERROR_TIMEOUT] = "timeout",
+    };
+    g_autoptr(JsonBuilder) builder = json_builder_new();
+    bool ours = error && error->domain == VDT_ERROR && error->code >= 0 &&
+                error->code < (int) G_N_ELEMENTS(kinds);
+
+    if (!error)
+        return json_node_new(JSON_NODE_NULL);
+    json_builder_begin_object(builder);
+    json_builder_set_member_name(builder, "kind");
+    json_builder_add_string_value(builder, ours ? kinds[error->code] : "failed");
+    json_builder_set_member_name(builder, "message");
+    json_builder_add_string_value(builder, error->message);
+    json_builder_set_member_name(builder, "exit");
+    json_builder_add_int_value(builder, exit_of(error));
+    json_builder_end_object(builder);
+    return json_builder_get_root(builder);
+}
+
+int
+vdt_verb_fail(bool json, GError *error)
+{
+    int code = exit_of(error);
+
     fprintf(stderr, "vdpa-tracker: %s\n", error->message);
+    if (json) {
+        g_autoptr(JsonBuilder) builder = json_builder_new();
+        json_builder_begin_object(builder);
+        json_builder_set_member_name(builder, "error");
+        json_builder_add_value(builder, vdt_error_json(error));
+        json_builder_end_object(builder);
+        vdt_print_json(json_builder_get_root(builder));
+    }
     g_error_free(error);
     return code;
+}
+
+int
+vdt_verb_misused(bool json, const char *message)
+{
+    return vdt_verb_fail(json, g_error_new_literal(VDT_ERROR, VDT_ERROR_USAGE, message));
 }
 
 void

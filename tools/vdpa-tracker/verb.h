@@ -36,8 +36,14 @@ const struct vdt_verb *vdt_verb_find(const char *name);
 bool vdt_verb_parse(const struct vdt_verb *verb, const GOptionEntry *entries, int *argc,
                     char ***argv, int least, int most, int *ret_exit);
 
-/* "vdpa-tracker: MESSAGE" on stderr; frees @error; the exit code that goes with it. */
-int vdt_verb_fail(GError *error);
+/* "vdpa-tracker: MESSAGE" on stderr, with @json also {"error": {...}} on standard output; frees
+ * @error; the exit code that goes with it. */
+int vdt_verb_fail(bool json, GError *error);
+/* The same for words that are off: the exit code is 2. */
+int vdt_verb_misused(bool json, const char *message);
+
+/* {kind, message, exit}, as scripts see every failure; null without one. */
+JsonNode *vdt_error_json(const GError *error);
 
 /* @node freed. Indented on a terminal, one line elsewhere. */
 void vdt_print_json(JsonNode *node);

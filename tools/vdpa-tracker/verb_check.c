@@ -71,13 +71,32 @@ to_json(const GPtrArray *reasons)
     return json_builder_get_root(builder);
 }
 
+/* A tracker there may be older: one more reason if it could not read what would be written. */
+static bool
+add_format(GPtrArray *reasons, const struct vdt_snapshot *snapshot, unsigned format, GError **error)
+{
+    g_autoptr(GError) reason = NULL;
+
+    if (vdt_snapshot_fits_format(snapshot, format, &reason))
+        return true;
+    if (!g_error_matches(reason, VDT_ERROR, VDT_ERROR_REFUSED)) {
+        g_propagate_error(error, g_steal_pointer(&reason));
+        return false;
+    }
+    g_ptr_array_add(reasons, g_strdup(reason->message));
+    return true;
+}
+
 static GPtrArray *
-reasons_against(const char *from, const char *to, GError **error)
+reasons_against(const char *from, const char *to, unsigned format, GError **error)
 {
     VDT_AUTO(snapshot) snapshot = state_of(from, error);
     VDT_AUTO(device) target = snapshot ? vdt_device_open(to, error) : NULL;
+    g_autoptr(GPtrArray) reasons = target ? vdt_admit_reasons(snapshot, target, error) : NULL;
 
-    return target ? vdt_admit_reasons(snapshot, target, error) : NULL;
+    if (!reasons || (format > 0 && !add_format(reasons, snapshot, format, error)))
+        return NULL;
+    return g_steal_pointer(&reasons);
 }
 
 int
@@ -86,10 +105,13 @@ vdt_verb_check(const struct vdt_verb *verb, int argc, char **argv)
     g_autofree char *from = NULL;
     g_autofree char *to = NULL;
     gboolean json = FALSE;
+    int format = 0;
     const GOptionEntry entries[] = {
         {"from", 0, 0, G_OPTION_ARG_STRING, &from, "A snapshot, or a device with all it can hold",
          "FILE|DEVICE"},
         {"to", 0, 0, G_OPTION_ARG_STRING, &to, "The device that is to take it", "DEVICE"},
+        {"format", 0, 0, G_OPTION_ARG_INT, &format,
+         "The newest format of states that the tracker there reads", "N"},
         {"json", 'j', 0, G_OPTION_ARG_NONE, &json, "As JSON", NULL},
         {NULL},
     };
@@ -98,13 +120,13 @@ vdt_verb_check(const struct vdt_verb *verb, int argc, char **argv)
 
     if (!vdt_verb_parse(verb, entries, &argc, &argv, 0, 0, &exit_code))
         return exit_code;
-    if (!from || !to) {
-        fprintf(stderr, "vdpa-tracker: check needs --from FILE|DEVICE and --to DEVICE\n");
-        return VDT_EXIT_USAGE;
-    }
-    g_autoptr(GPtrArray) reasons = reasons_against(from, to, &error);
+    if (!from || !to)
+        return vdt_verb_misused(json, "check needs --from FILE|DEVICE and --to DEVICE");
+    if (format < 0)
+        return vdt_verb_misused(json, "--format: 1 or more is possible");
+    g_autoptr(GPtrArray) reasons = reasons_against(from, to, (unsigned) format, &error);
     if (!reasons)
-        return vdt_verb_fail(error);
+        return vdt_verb_fail(json, error);
     if (json) {
         vdt_print_json(to_json(reasons));
     } else if (reasons->len == 0) {

@@ -264,5 +264,5 @@ vdt_verb_demo(const struct vdt_verb *verb, int argc, char **argv)
         options.shadow = shadow ? shadow : "always";
         exit_code = show(&options, keep, &error);
     }
-    return error ? vdt_verb_fail(g_steal_pointer(&error)) : exit_code;
+    return error ? vdt_verb_fail(json, g_steal_pointer(&error)) : exit_code;
 }

@@ -5,19 +5,26 @@
 
 #include "snapshot/snapshot.h"
 
+static void
+add_lines(JsonBuilder *builder, const char *name, const GPtrArray *lines)
+{
+    json_builder_set_member_name(builder, name);
+    json_builder_begin_array(builder);
+    for (guint i = 0; i < lines->len; i++)
+        json_builder_add_string_value(builder, lines->pdata[i]);
+    json_builder_end_array(builder);
+}
+
 static JsonNode *
-lines_to_json(const GPtrArray *lines)
+lines_to_json(const GPtrArray *lines, const GPtrArray *by_nature)
 {
     g_autoptr(JsonBuilder) builder = json_builder_new();
 
     json_builder_begin_object(builder);
     json_builder_set_member_name(builder, "equal");
     json_builder_add_boolean_value(builder, lines->len == 0);
-    json_builder_set_member_name(builder, "differences");
-    json_builder_begin_array(builder);
-    for (guint i = 0; i < lines->len; i++)
-        json_builder_add_string_value(builder, lines->pdata[i]);
-    json_builder_end_array(builder);
+    add_lines(builder, "differences", lines);
+    add_lines(builder, "by_nature", by_nature);
     json_builder_end_object(builder);
     return json_builder_get_root(builder);
 }
@@ -37,16 +44,19 @@ vdt_verb_diff(const struct vdt_verb *verb, int argc, char **argv)
         return exit_code;
     VDT_AUTO(snapshot) a = vdt_snapshot_load(argv[1], &error);
     if (!a)
-        return vdt_verb_fail(error);
+        return vdt_verb_fail(json, error);
     VDT_AUTO(snapshot) b = vdt_snapshot_load(argv[2], &error);
     if (!b)
-        return vdt_verb_fail(error);
-    g_autoptr(GPtrArray) lines = vdt_snapshot_diff(a, b);
+        return vdt_verb_fail(json, error);
+    g_autoptr(GPtrArray) by_nature = NULL;
+    g_autoptr(GPtrArray) lines = vdt_snapshot_diff_all(a, b, &by_nature);
     if (json) {
-        vdt_print_json(lines_to_json(lines));
+        vdt_print_json(lines_to_json(lines, by_nature));
     } else {
         for (guint i = 0; i < lines->len; i++)
             puts(lines->pdata[i]);
+        for (guint i = 0; i < by_nature->len; i++)
+            printf("(%s)\n", (const char *) by_nature->pdata[i]);
     }
     return lines->len == 0 ? VDT_EXIT_DONE : VDT_EXIT_FAILED;
 }

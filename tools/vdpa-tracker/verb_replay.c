@@ -17,10 +17,7 @@ report_to_json(const struct vdt_replay_report *report, const GError *error)
     json_builder_set_member_name(builder, "took");
     json_builder_add_boolean_value(builder, error == NULL);
     json_builder_set_member_name(builder, "error");
-    if (error)
-        json_builder_add_string_value(builder, error->message);
-    else
-        json_builder_add_null_value(builder);
+    json_builder_add_value(builder, vdt_error_json(error));
     json_builder_set_member_name(builder, "commands");
     json_builder_add_int_value(builder, report->commands);
     json_builder_set_member_name(builder, "acked");
@@ -78,14 +75,12 @@ vdt_verb_replay(const struct vdt_verb *verb, int argc, char **argv)
 
     if (!vdt_verb_parse(verb, entries, &argc, &argv, 1, 1, &exit_code))
         return exit_code;
-    if (!device) {
-        fprintf(stderr, "vdpa-tracker: replay needs --device DEVICE\n");
-        return VDT_EXIT_USAGE;
-    }
+    if (!device)
+        return vdt_verb_misused(json, "replay needs --device DEVICE");
     VDT_AUTO(snapshot) snapshot = vdt_snapshot_load(argv[1], &error);
     VDT_AUTO(device) dev = snapshot ? vdt_device_open(device, &error) : NULL;
     if (!dev)
-        return vdt_verb_fail(error);
+        return vdt_verb_fail(json, error);
 
     struct vdt_replay_report report = {.keep_steps = true};
     if (isatty(STDERR_FILENO))
@@ -99,5 +94,6 @@ vdt_verb_replay(const struct vdt_verb *verb, int argc, char **argv)
     else
         print_report(&report, dev, took);
     vdt_replay_report_clear(&report);
-    return took ? VDT_EXIT_DONE : vdt_verb_fail(error);
+    /* The JSON has it already, beside what was answered. */
+    return took ? VDT_EXIT_DONE : vdt_verb_fail(false, error);
 }

@@ -6,12 +6,15 @@
 
 #include "snapshot/snapshot.h"
 
+/* In the format of the file, unless the tracker is said to read another. */
 static JsonNode *
-give(const char *name, const char *path, GError **error)
+give(const char *name, const char *path, unsigned format, GError **error)
 {
     /* Read and judged here first: a bad file is the user's news before it is the tracker's. */
     VDT_AUTO(snapshot) snapshot = vdt_snapshot_load(path, error);
-    g_autoptr(GBytes) bytes = snapshot ? vdt_snapshot_encode(snapshot, error) : NULL;
+    g_autoptr(GBytes) bytes =
+        snapshot ? vdt_snapshot_encode_as(snapshot, format ? format : snapshot->format, error)
+                 : NULL;
     g_autofree char *answer = NULL;
 
     if (!bytes)
@@ -29,7 +32,10 @@ int
 vdt_verb_restore(const struct vdt_verb *verb, int argc, char **argv)
 {
     gboolean json = FALSE;
+    int format = 0;
     const GOptionEntry entries[] = {
+        {"format", 0, 0, G_OPTION_ARG_INT, &format,
+         "Give it in this format of states, for an older tracker", "N"},
         {"json", 'j', 0, G_OPTION_ARG_NONE, &json, "The report as JSON", NULL},
         {NULL},
     };
@@ -38,10 +44,12 @@ vdt_verb_restore(const struct vdt_verb *verb, int argc, char **argv)
 
     if (!vdt_verb_parse(verb, entries, &argc, &argv, 1, 2, &exit_code))
         return exit_code;
-    JsonNode *report = give(argv[1], argc > 2 ? argv[2] : "-", &error);
+    if (format < 0)
+        return vdt_verb_misused(json, "--format: 1 or more is possible");
+    JsonNode *report = give(argv[1], argc > 2 ? argv[2] : "-", (unsigned) format, &error);
     if (!report) {
         vdt_client_strip(error);
-        return vdt_verb_fail(error);
+        return vdt_verb_fail(json, error);
     }
     if (json) {
         vdt_print_json(report);

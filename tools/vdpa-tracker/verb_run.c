@@ -16,7 +16,7 @@
 
 struct words {
     char *name, *device, *socket_path, *shadow, *dirty_width, *restore, *mac, *uuid, *log_level;
-    int fd, workers, deadline_ms;
+    int fd, workers, deadline_ms, format;
     gboolean capabilities, untracked, daemonize;
 };
 
@@ -114,6 +114,8 @@ to_options(const struct words *w, struct vdt_daemon_options *options, GError **e
     if (level < 0 || !vdt_runtime_name_valid(w->name, error) ||
         !parse_range("--workers", w->workers, 1, WORKERS_MAX, error) ||
         !parse_range("--deadline", w->deadline_ms, 10, DEADLINE_MAX_MS, error) ||
+        !parse_range("--format", w->format, VDT_SNAPSHOT_FORMAT_OLDEST, VDT_SNAPSHOT_FORMAT,
+                     error) ||
         (w->mac && !parse_mac(w->mac, options->nic.mac, error)))
         return false;
     if (w->uuid && !g_uuid_string_is_valid(w->uuid)) {
@@ -133,6 +135,7 @@ to_options(const struct words *w, struct vdt_daemon_options *options, GError **e
     options->nic.dirty_used_width = width == 1;
     options->nic.allow_untracked = w->untracked;
     options->nic.mac_given = w->mac != NULL;
+    options->nic.format = (unsigned) w->format;
     options->nic.deadline_ms = (unsigned) w->deadline_ms;
     return true;
 }
@@ -148,7 +151,7 @@ print_capabilities(void)
 int
 vdt_verb_run(const struct vdt_verb *verb, int argc, char **argv)
 {
-    struct words w = {.fd = -1, .workers = 1, .deadline_ms = 5000};
+    struct words w = {.fd = -1, .workers = 1, .deadline_ms = 5000, .format = VDT_SNAPSHOT_FORMAT};
     const GOptionEntry entries[] = {
         {"name", 'n', 0, G_OPTION_ARG_STRING, &w.name, "Name of the tracker", "NAME"},
         {"device", 'd', 0, G_OPTION_ARG_STRING, &w.device,
@@ -166,6 +169,8 @@ vdt_verb_run(const struct vdt_verb *verb, int argc, char **argv)
         {"workers", 0, 0, G_OPTION_ARG_INT, &w.workers, "Data threads (1)", "N"},
         {"deadline", 0, 0, G_OPTION_ARG_INT, &w.deadline_ms,
          "Longest wait for the device, in ms (5000)", "MS"},
+        {"format", 0, 0, G_OPTION_ARG_INT, &w.format,
+         "Give states away in this format, for an older destination", "N"},
         {"restore", 0, 0, G_OPTION_ARG_FILENAME, &w.restore, "Start from this snapshot", "FILE"},
         {"mac", 0, 0, G_OPTION_ARG_STRING, &w.mac,
          "The guest's MAC address, for VMMs that keep the control queue to themselves", "MAC"},
@@ -188,7 +193,7 @@ vdt_verb_run(const struct vdt_verb *verb, int argc, char **argv)
     else if (w.capabilities)
         exit_code = print_capabilities();
     else if (!to_options(&w, &options, &error) || !vdt_daemon_run(&options, &error))
-        exit_code = vdt_verb_fail(error);
+        exit_code = vdt_verb_fail(false, error);
     else
         exit_code = VDT_EXIT_DONE;
     clear_words(&w);

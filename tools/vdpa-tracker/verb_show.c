@@ -20,7 +20,7 @@ vdt_verb_show(const struct vdt_verb *verb, int argc, char **argv)
         return exit_code;
     VDT_AUTO(snapshot) snapshot = vdt_snapshot_load(argv[1], &error);
     if (!snapshot)
-        return vdt_verb_fail(error);
+        return vdt_verb_fail(json, error);
     if (json) {
         vdt_print_json(vdt_snapshot_to_json(snapshot));
     } else {

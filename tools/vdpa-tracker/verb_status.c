@@ -4,6 +4,8 @@
 #include "tools/vdpa-tracker/client.h"
 #include "tools/vdpa-tracker/verb.h"
 
+#include "snapshot/snapshot.h"
+
 static const char *
 text_of(JsonObject *object, const char *member)
 {
@@ -86,6 +88,7 @@ print_status(JsonNode *node)
 {
     JsonObject *status = json_node_get_object(node);
     JsonObject *device = json_object_get_object_member(status, "device");
+    struct vdt_net_state control;
     g_autofree char *mode =
         g_strdup_printf("%s: %s", text_of(status, "mode"), text_of(status, "reason"));
     g_autofree char *dirty =
@@ -107,8 +110,9 @@ print_status(JsonNode *node)
     printf("rings\n  %4s %-4s %-8s %6s %8s %12s %12s %14s\n", "ring", "kind", "state", "size",
            "inflight", "taken", "returned", "bytes");
     json_array_foreach_element(json_object_get_array_member(status, "rings"), print_ring, NULL);
-    g_autofree char *control = json_to_string(json_object_get_member(status, "control"), TRUE);
-    printf("control %s\n", control);
+    vdt_net_state_from_json(json_object_get_member(status, "control"), &control);
+    g_autofree char *text = vdt_net_state_to_text(&control);
+    printf("control (what is not listed is at the device's default)\n%s", text);
 }
 
 int
@@ -131,7 +135,7 @@ vdt_verb_status(const struct vdt_verb *verb, int argc, char **argv)
         status = vdt_client_json(answer, &error);
     if (!status) {
         vdt_client_strip(error);
-        return vdt_verb_fail(error);
+        return vdt_verb_fail(json, error);
     }
     if (json) {
         vdt_print_json(status);

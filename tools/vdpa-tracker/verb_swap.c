@@ -30,14 +30,12 @@ vdt_verb_swap(const struct vdt_verb *verb, int argc, char **argv)
 
     if (!vdt_verb_parse(verb, entries, &argc, &argv, 1, 1, &exit_code))
         return exit_code;
-    if (!device) {
-        fprintf(stderr, "vdpa-tracker: swap needs --device DEVICE\n");
-        return VDT_EXIT_USAGE;
-    }
+    if (!device)
+        return vdt_verb_misused(json, "swap needs --device DEVICE");
     JsonNode *report = swap(argv[1], device, &error);
     if (!report) {
         vdt_client_strip(error);
-        return vdt_verb_fail(error);
+        return vdt_verb_fail(json, error);
     }
     if (json) {
         vdt_print_json(report);

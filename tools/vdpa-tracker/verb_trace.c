@@ -102,14 +102,12 @@ vdt_verb_trace(const struct vdt_verb *verb, int argc, char **argv)
 
     if (!vdt_verb_parse(verb, entries, &argc, &argv, 1, 1, &exit_code))
         return exit_code;
-    if (trace.left < 0) {
-        fprintf(stderr, "vdpa-tracker: --count %d: 1 or more is possible\n", trace.left);
-        return VDT_EXIT_USAGE;
-    }
+    if (trace.left < 0)
+        return vdt_verb_misused(json, "--count: 1 or more is possible");
     trace.json = json;
     g_autoptr(VdtTracker1) tracker = vdt_client_new(argv[1], &error);
     if (!tracker)
-        return vdt_verb_fail(error);
+        return vdt_verb_fail(json, error);
     trace.loop = g_main_loop_new(NULL, FALSE);
     guint interrupt = g_unix_signal_add(SIGINT, on_interrupt, trace.loop);
     guint term = g_unix_signal_add(SIGTERM, on_interrupt, trace.loop);
