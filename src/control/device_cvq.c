@@ -1,49 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "control/device_cvq.h"
+#include "control/device_cvq_private.h"
 
 #include <poll.h>
 #include <vdpa-tracker/error.h>
 
 #include "base/fd.h"
-#include "base/wire.h"
 #include "base/source.h"
-#include "control/stripe.h"
-
-#define HEADER 2u /* class, command */
-
-/* One command at the device. */
-struct flight {
-    uint32_t index; /* run(): which of its commands */
-    uint8_t class, command;
-    uint32_t reply_max;
-    uint32_t in_at;
-    uint32_t out_end, in_end; /* of its stretches */
-    uint32_t used_len;
-    bool used;
-    bool forgotten;
-    int64_t posted_at;
-};
-
-struct vdt_device_cvq {
-    struct vdt_device_cvq_config config;
-    char *name; /* owned */
-    struct vdt_device_ring ring;
-    /* Owned, circular, oldest first, since answers are heard in order; @mask + 1 places, of which
-     * @capacity are used at a time. */
-    struct flight *flights;
-    uint32_t first, count, capacity, mask;
-    uint32_t *flight_of; /* owned, by ring id */
-    struct vdt_stripe out, in;
-    char *broken; /* owned */
-    uint8_t reply[VDT_COMMAND_REPLY_MAX];
-
-    /* The command of post(). */
-    vdt_command_done done; /* NULL: none */
-    void *done_ctx;
-    int64_t deadline;
-    unsigned deadline_ms;
-    GSource *call, *clock;
-};
+#include "base/wire.h"
 
 struct vdt_device_cvq *
 vdt_device_cvq_new(const struct vdt_device_cvq_config *config)
@@ -60,6 +23,9 @@ vdt_device_cvq_new(const struct vdt_device_cvq_config *config)
         cvq->mask = 2 * cvq->mask + 1;
     cvq->flights = g_new0(struct flight, cvq->mask + 1);
     cvq->flight_of = g_new0(uint32_t, num);
+    cvq->answers = g_new0(uint8_t, cvq->capacity);
+    cvq->sent = g_malloc0_n(cvq->capacity, 2);
+    cvq->pairs = config->format.kind == VDT_RING_SPLIT && !config->format.in_order;
     cvq->out.size = config->out_size;
     cvq->in.size = config->in_size;
     vdt_device_ring_init(&cvq->ring, &config->format, &config->mem,
@@ -85,6 +51,8 @@ vdt_device_cvq_free(struct vdt_device_cvq *cvq)
     vdt_device_ring_clear(&cvq->ring);
     g_free(cvq->flights);
     g_free(cvq->flight_of);
+    g_free(cvq->answers);
+    g_free(cvq->sent);
     g_free(cvq->broken);
     g_free(cvq->name);
     g_free(cvq);
@@ -93,7 +61,7 @@ vdt_device_cvq_free(struct vdt_device_cvq *cvq)
 bool
 vdt_device_cvq_idle(const struct vdt_device_cvq *cvq)
 {
-    return cvq->count == 0;
+    return cvq->count == 0 && cvq->batch.answered == cvq->batch.posted;
 }
 
 const char *
@@ -125,19 +93,24 @@ static void G_GNUC_PRINTF(2, 3) break_queue(struct vdt_device_cvq *cvq, const ch
     va_end(args);
 }
 
-static void
-miss_deadline(struct vdt_device_cvq *cvq, unsigned deadline_ms)
+void
+vdt_device_cvq_miss_deadline(struct vdt_device_cvq *cvq, unsigned deadline_ms)
 {
     const struct flight *oldest = nth_flight(cvq, 0);
-    const struct vdt_command command = {.class = oldest->class, .command = oldest->command};
+    struct vdt_command command = {.class = oldest->class, .command = oldest->command};
+
+    if (cvq->count == 0) {
+        command.class = cvq->sent[2 * cvq->batch.heard];
+        command.command = cvq->sent[2 * cvq->batch.heard + 1];
+    }
     g_autofree char *text = vdt_command_describe(&command);
 
     break_queue(cvq, "%s did not answer %s within %u ms; its control queue is out of service",
                 cvq->name, text, deadline_ms);
 }
 
-static bool
-set_broken_error(const struct vdt_device_cvq *cvq, bool timeout, GError **error)
+bool
+vdt_device_cvq_set_broken(const struct vdt_device_cvq *cvq, bool timeout, GError **error)
 {
     g_set_error_literal(error, VDT_ERROR, timeout ? VDT_ERROR_TIMEOUT : VDT_ERROR_FAILED,
                         cvq->broken);
@@ -147,42 +120,30 @@ set_broken_error(const struct vdt_device_cvq *cvq, bool timeout, GError **error)
 /* Both stretches and both descriptors, or nothing: nothing to take back then. */
 static bool
 place(struct vdt_device_cvq *cvq, const struct vdt_command *command, uint32_t reply_max,
-      uint32_t index, int64_t now)
+      int64_t now)
 {
-    const uint32_t out_len = HEADER + command->len, in_len = 1 + reply_max;
-    struct vdt_seg segs[2];
-    struct vdt_chain chain = {
-        .seg = segs,
-        .capacity = 2,
-        .count = 2,
-        .direct = 2,
-        .slots = 2,
-        .readable = out_len,
-        .writable = in_len,
-    };
+    const uint32_t out_len = VDT_CVQ_HEADER + command->len, in_len = 1 + reply_max;
     uint32_t out_at, in_at, slot;
     uint16_t id;
 
     if (cvq->count == cvq->capacity || !vdt_stripe_find(&cvq->out, out_len, &out_at) ||
         !vdt_stripe_find(&cvq->in, in_len, &in_at))
         return false;
-    segs[0] = (struct vdt_seg){cvq->config.out_iova + out_at, out_len, VDT_SEG_NEXT, 0};
-    segs[1] = (struct vdt_seg){cvq->config.in_iova + in_at, in_len, VDT_SEG_WRITE, 0};
-    if (!vdt_device_ring_lay(&cvq->ring, &chain, &id))
+    if (!vdt_device_ring_put_pair(&cvq->ring, cvq->config.out_iova + out_at, out_len,
+                                  cvq->config.in_iova + in_at, in_len, &id))
         return false;
 
+    /* Nothing of it is the device's before vdt_device_cvq_publish(). */
     cvq->config.out[out_at] = command->class;
     cvq->config.out[out_at + 1] = command->command;
     if (command->len > 0)
-        memcpy(cvq->config.out + out_at + HEADER, command->data, command->len);
+        memcpy(cvq->config.out + out_at + VDT_CVQ_HEADER, command->data, command->len);
     memset(cvq->config.in + in_at, 0, in_len);
     cvq->config.in[in_at] = VDT_ACK_ERR;
-    vdt_device_ring_post(&cvq->ring, &chain, id, 0, 0);
 
     slot = (cvq->first + cvq->count++) & cvq->mask;
     cvq->flight_of[id] = slot;
     cvq->flights[slot] = (struct flight){
-        .index = index,
         .class = command->class,
         .command = command->command,
         .reply_max = reply_max,
@@ -194,14 +155,22 @@ place(struct vdt_device_cvq *cvq, const struct vdt_command *command, uint32_t re
     return true;
 }
 
-static void
-publish(struct vdt_device_cvq *cvq)
+void
+vdt_device_cvq_publish(struct vdt_device_cvq *cvq)
 {
     if (vdt_device_ring_publish(&cvq->ring))
         vdt_event_signal(cvq->config.kick_fd);
 }
 
-/* Note every completion, in whatever order the device makes them. True if there was one. */
+void
+vdt_device_cvq_break_by_ring(struct vdt_device_cvq *cvq)
+{
+    break_queue(cvq, "%s broke its control queue (%s); it is out of service", cvq->name,
+                vdt_ring_fault_name(cvq->ring.fault));
+}
+
+/* Note every completion of post(), in whatever order the device makes them. True if there was one.
+ */
 static bool
 reap(struct vdt_device_cvq *cvq)
 {
@@ -213,8 +182,7 @@ reap(struct vdt_device_cvq *cvq)
         case VDT_REAP_EMPTY:
             return any;
         case VDT_REAP_BROKEN:
-            break_queue(cvq, "%s broke its control queue (%s); it is out of service", cvq->name,
-                        vdt_ring_fault_name(cvq->ring.fault));
+            vdt_device_cvq_break_by_ring(cvq);
             return any;
         case VDT_REAP_USED:
             break;
@@ -271,7 +239,7 @@ finish(struct vdt_device_cvq *cvq, const struct vdt_command_result *result, bool
     g_autoptr(GError) error = NULL;
 
     if (!result)
-        set_broken_error(cvq, timeout, &error);
+        vdt_device_cvq_set_broken(cvq, timeout, &error);
     end_wait(cvq);
     done(cvq->done_ctx, result, error);
 }
@@ -295,7 +263,7 @@ look(void *ctx)
     }
     if (!cvq->broken && now >= cvq->deadline) {
         timeout = true;
-        miss_deadline(cvq, cvq->deadline_ms);
+        vdt_device_cvq_miss_deadline(cvq, cvq->deadline_ms);
     }
     if (cvq->broken)
         finish(cvq, NULL, timeout);
@@ -304,11 +272,11 @@ look(void *ctx)
                                 vdt_device_ring_calls_on(&cvq->ring) ? now : cvq->deadline);
 }
 
-static bool
-refuse_when_busy(struct vdt_device_cvq *cvq, GError **error)
+bool
+vdt_device_cvq_check_free(struct vdt_device_cvq *cvq, GError **error)
 {
     if (cvq->broken)
-        return set_broken_error(cvq, false, error);
+        return vdt_device_cvq_set_broken(cvq, false, error);
     if (cvq->done) {
         g_set_error(error, VDT_ERROR, VDT_ERROR_BUSY,
                     "the control queue of %s is waiting for an answer; it takes one command at a "
@@ -320,11 +288,11 @@ refuse_when_busy(struct vdt_device_cvq *cvq, GError **error)
 }
 
 /* Would it fit into an empty queue? */
-static bool
-fits(const struct vdt_device_cvq *cvq, const struct vdt_command *command, uint32_t reply_max,
-     GError **error)
+bool
+vdt_device_cvq_fits(const struct vdt_device_cvq *cvq, const struct vdt_command *command,
+                    uint32_t reply_max, GError **error)
 {
-    if (command->len <= cvq->config.out_size - HEADER && reply_max < cvq->config.in_size &&
+    if (command->len <= cvq->config.out_size - VDT_CVQ_HEADER && reply_max < cvq->config.in_size &&
         reply_max <= VDT_COMMAND_REPLY_MAX)
         return true;
     g_autofree char *text = vdt_command_describe(command);
@@ -341,10 +309,11 @@ vdt_device_cvq_post(struct vdt_device_cvq *cvq, const struct vdt_command *comman
 {
     const int64_t now = g_get_monotonic_time();
 
-    if (!refuse_when_busy(cvq, error) || !fits(cvq, command, reply_max, error))
+    if (!vdt_device_cvq_check_free(cvq, error) ||
+        !vdt_device_cvq_fits(cvq, command, reply_max, error))
         return false;
     /* Room is short only for as long as forgotten commands take it. */
-    if (!place(cvq, command, reply_max, 0, now)) {
+    if (!place(cvq, command, reply_max, now)) {
         struct vdt_command_result result;
         struct flight flight;
 
@@ -352,14 +321,14 @@ vdt_device_cvq_post(struct vdt_device_cvq *cvq, const struct vdt_command *comman
         while (pop(cvq, now, &flight, &result))
             ;
         if (cvq->broken)
-            return set_broken_error(cvq, false, error);
-        if (!place(cvq, command, reply_max, 0, now)) {
+            return vdt_device_cvq_set_broken(cvq, false, error);
+        if (!place(cvq, command, reply_max, now)) {
             g_set_error(error, VDT_ERROR, VDT_ERROR_BUSY,
                         "the control queue of %s is full of unanswered commands", cvq->name);
             return false;
         }
     }
-    publish(cvq);
+    vdt_device_cvq_publish(cvq);
     cvq->done = done;
     cvq->done_ctx = ctx;
     cvq->deadline_ms = deadline_ms;
@@ -381,8 +350,8 @@ vdt_device_cvq_forget(struct vdt_device_cvq *cvq)
 }
 
 /* Until the device calls or @deadline (monotonic us) passes. */
-static void
-wait_for_call(struct vdt_device_cvq *cvq, int64_t now, int64_t deadline)
+void
+vdt_device_cvq_wait(struct vdt_device_cvq *cvq, int64_t now, int64_t deadline)
 {
     struct pollfd pfd = {.fd = cvq->config.call_fd, .events = POLLIN};
     /* Rounded up, or the last millisecond would be a spin. */
@@ -394,49 +363,27 @@ wait_for_call(struct vdt_device_cvq *cvq, int64_t now, int64_t deadline)
         vdt_event_drain(cvq->config.call_fd);
 }
 
+/* Answers that nobody wants are waited for: a round begins with nothing in flight. */
 bool
-vdt_device_cvq_run(struct vdt_device_cvq *cvq, const struct vdt_command *commands, unsigned count,
-                   unsigned deadline_ms, vdt_command_each each, void *ctx, GError **error)
+vdt_device_cvq_drain(struct vdt_device_cvq *cvq, unsigned deadline_ms, int64_t deadline,
+                     GError **error)
 {
-    unsigned posted = 0;
-    int64_t now = g_get_monotonic_time(), deadline = now + 1000ll * deadline_ms;
+    struct vdt_command_result result;
+    struct flight flight;
 
-    if (!refuse_when_busy(cvq, error))
-        return false;
-    for (unsigned i = 0; i < count; i++) {
-        if (!fits(cvq, &commands[i], 0, error))
-            return false;
-    }
-    for (;;) {
-        struct vdt_command_result result;
-        struct flight flight;
-
-        while (posted < count && place(cvq, &commands[posted], 0, posted, now))
-            posted++;
-        publish(cvq);
-        if (cvq->count == 0)
-            return true;
-
-        bool progress = reap(cvq);
-        now = g_get_monotonic_time();
-        while (pop(cvq, now, &flight, &result)) {
-            if (flight.forgotten || !each)
-                continue;
-            if (!each(ctx, flight.index, &commands[flight.index], &result)) {
-                each = NULL;
-                count = posted;
-            }
-        }
+    while (cvq->count > 0) {
+        reap(cvq);
+        int64_t now = g_get_monotonic_time();
+        while (pop(cvq, now, &flight, &result))
+            ;
         if (cvq->broken)
-            return set_broken_error(cvq, false, error);
-        if (progress) {
-            deadline = now + 1000ll * deadline_ms;
-        } else if (now >= deadline) {
-            miss_deadline(cvq, deadline_ms);
-            return set_broken_error(cvq, true, error);
-        } else {
-            wait_for_call(cvq, now, deadline);
-            now = g_get_monotonic_time();
+            return vdt_device_cvq_set_broken(cvq, false, error);
+        if (cvq->count > 0 && now >= deadline) {
+            vdt_device_cvq_miss_deadline(cvq, deadline_ms);
+            return vdt_device_cvq_set_broken(cvq, true, error);
         }
+        if (cvq->count > 0)
+            vdt_device_cvq_wait(cvq, now, deadline);
     }
+    return true;
 }

@@ -62,15 +62,28 @@ bool vdt_device_cvq_post(struct vdt_device_cvq *cvq, const struct vdt_command *c
                          uint32_t reply_max, unsigned deadline_ms, GMainContext *context,
                          vdt_command_done done, void *ctx, GError **error);
 
-/* Many commands back to back, as many in flight as ring and buffers hold; blocks up to @deadline_ms
- * without progress. @each (may be NULL) hears of every answer in order; on a false return nothing
- * more is posted and what is in flight is waited for, unheard. False with @error on a broken queue
- * or deadline; an ack other than OK is @each's business. */
-typedef bool (*vdt_command_each)(void *ctx, unsigned index, const struct vdt_command *command,
-                                 const struct vdt_command_result *result);
-bool vdt_device_cvq_run(struct vdt_device_cvq *cvq, const struct vdt_command *commands,
-                        unsigned count, unsigned deadline_ms, vdt_command_each each, void *ctx,
+/*
+ * Many commands back to back: begin, put each, end. put() copies the command into the buffer that
+ * the device reads; once ring and buffers are full the device is kicked, and put() blocks until
+ * there is room again, up to @deadline_ms without progress. end() waits for all that is in flight,
+ * also after a put() that returned false, unless the queue is broken.
+ *
+ * The first answer other than OK ends the batch: put() returns false without @error from then on,
+ * and answers behind it count no more: @tally, which must live until end(), says that the command
+ * after @acked was @refused. @each (may be NULL) hears of every answer that counts, in order. False
+ * with @error: a broken queue, the deadline, a command that does not fit.
+ */
+struct vdt_command_tally {
+    unsigned acked;
+    bool refused;
+};
+typedef void (*vdt_command_each)(void *ctx, unsigned index, uint8_t ack);
+bool vdt_device_cvq_begin(struct vdt_device_cvq *cvq, unsigned deadline_ms,
+                          struct vdt_command_tally *tally, vdt_command_each each, void *ctx,
+                          GError **error);
+bool vdt_device_cvq_put(struct vdt_device_cvq *cvq, const struct vdt_command *command,
                         GError **error);
+bool vdt_device_cvq_end(struct vdt_device_cvq *cvq, GError **error);
 
 /* Nobody wants the pending answer of post() any more: it is dropped when it comes, and @done is not
  * called. The queue takes further commands. */

@@ -3,19 +3,12 @@
 
 #include <vdpa-tracker/error.h>
 
-/* The commands of one replay: their bytes stand in one block, addressed once it has stopped
- * growing. */
-struct script {
-    GArray *commands; /* struct vdt_command, @data not set until finish_script() */
-    GByteArray *bytes;
-};
-
 struct run {
     struct vdt_device_cvq *cvq;
     struct vdt_replay_report *report;
-    unsigned count;
     int64_t began;
-    GError *refused; /* owned */
+    GPtrArray *texts; /* owned, char *; NULL unless steps are kept */
+    GError *error;    /* owned: of put() */
 };
 
 static void
@@ -53,73 +46,55 @@ vdt_replay_count(const struct vdt_net_state *state, uint64_t features)
 }
 
 static bool
-note_command(void *ctx, const struct vdt_command *command)
+note_text(void *ctx, const struct vdt_command *command)
 {
-    struct script *script = ctx;
-
-    g_array_append_vals(script->commands, command, 1);
-    g_byte_array_append(script->bytes, command->data, command->len);
+    g_ptr_array_add(ctx, vdt_command_describe(command));
     return true;
 }
 
-static void
-write_script(struct script *script, const struct vdt_net_state *state, uint32_t groups,
-             uint64_t features)
+static GPtrArray *
+all_texts(const struct vdt_net_state *state, uint64_t features)
 {
-    const struct vdt_command_sink sink = {note_command, script};
-    struct vdt_net_state part = *state;
-    const uint8_t *data;
+    GPtrArray *texts = g_ptr_array_new_with_free_func(g_free);
+    const struct vdt_command_sink sink = {note_text, texts};
 
-    script->commands = g_array_new(FALSE, FALSE, sizeof(struct vdt_command));
-    script->bytes = g_byte_array_new();
-    part.set &= groups;
-    vdt_command_emit(&part, features, &sink);
-    data = script->bytes->data;
-    for (guint i = 0; i < script->commands->len; i++) {
-        struct vdt_command *command = &g_array_index(script->commands, struct vdt_command, i);
+    vdt_command_emit(state, features, &sink);
+    return texts;
+}
 
-        command->data = data;
-        data += command->len;
-    }
+static bool
+put_command(void *ctx, const struct vdt_command *command)
+{
+    struct run *run = ctx;
+
+    return vdt_device_cvq_put(run->cvq, command, &run->error);
 }
 
 static void
-clear_script(struct script *script)
+keep_step(void *ctx, unsigned index, uint8_t ack)
 {
-    g_array_unref(script->commands);
-    g_byte_array_unref(script->bytes);
-}
-
-static void
-keep_step(struct run *run, const struct vdt_command *command, uint8_t ack)
-{
+    struct run *run = ctx;
     struct vdt_replay_step *step = g_new0(struct vdt_replay_step, 1);
 
-    step->text = vdt_command_describe(command);
+    step->text = g_strdup(g_ptr_array_index(run->texts, index));
     step->ack = ack;
     step->us = g_get_monotonic_time() - run->began;
     g_ptr_array_add(run->report->steps, step);
 }
 
-static bool
-hear_answer(void *ctx, unsigned index, const struct vdt_command *command,
-            const struct vdt_command_result *result)
+/* Which it was is looked up only now: emitting the state again says the same again. */
+static void
+set_refused(const struct run *run, const struct vdt_net_state *state, uint64_t features,
+            GError **error)
 {
-    struct run *run = ctx;
+    const unsigned index = run->report->acked;
+    g_autoptr(GPtrArray) texts = all_texts(state, features);
 
-    run->report->commands++;
-    if (run->report->steps)
-        keep_step(run, command, result->ack);
-    if (result->ack == VDT_ACK_OK) {
-        run->report->acked++;
-        return true;
-    }
-    g_autofree char *text = vdt_command_describe(command);
-    run->refused = g_error_new(
-        VDT_ERROR, VDT_ERROR_REFUSED,
-        "replaying command %u of %u (%s) onto %s: the device answered ERR; it must not be started",
-        index + 1, run->count, text, vdt_device_cvq_name(run->cvq));
-    return false;
+    g_set_error(error, VDT_ERROR, VDT_ERROR_REFUSED,
+                "replaying command %u of %u (%s) onto %s: the device answered ERR; it must not be "
+                "started",
+                index + 1, texts->len, (const char *) g_ptr_array_index(texts, index),
+                vdt_device_cvq_name(run->cvq));
 }
 
 /* A set group that no negotiated command covers would be lost without a word. */
@@ -146,6 +121,37 @@ check_covered(const struct vdt_net_state *state, uint64_t features,
     return false;
 }
 
+/* From the state straight into the buffers that the device reads. */
+static bool
+send_all(struct run *run, const struct vdt_net_state *state, uint64_t features,
+         unsigned deadline_ms, GError **error)
+{
+    const struct vdt_command_sink sink = {put_command, run};
+    struct vdt_command_tally tally;
+    bool ok;
+
+    if (!vdt_device_cvq_begin(run->cvq, deadline_ms, &tally, run->texts ? keep_step : NULL, run,
+                              error))
+        return false;
+    vdt_command_emit(state, features, &sink);
+    ok = !run->error && vdt_device_cvq_end(run->cvq, &run->error);
+    run->report->commands = tally.acked + tally.refused;
+    run->report->acked = tally.acked;
+    run->report->us = g_get_monotonic_time() - run->began;
+    /* Which command was refused says more than a silence behind it. */
+    if (tally.refused) {
+        g_clear_error(&run->error);
+        set_refused(run, state, features, error);
+        return false;
+    }
+    if (ok)
+        return true;
+    g_propagate_prefixed_error(error, g_steal_pointer(&run->error),
+                               "replaying command %u of %u onto %s: ", tally.acked + 1,
+                               vdt_replay_count(state, features), vdt_device_cvq_name(run->cvq));
+    return false;
+}
+
 /* The @groups of @state. The state is checked whole, so that no part is sent of what cannot be
  * carried. */
 static bool
@@ -154,30 +160,18 @@ replay(const struct vdt_net_state *state, uint32_t groups, uint64_t features,
        GError **error)
 {
     struct run run = {.cvq = cvq, .report = report, .began = g_get_monotonic_time()};
-    struct script script;
-    bool ok;
+    struct vdt_net_state part = *state;
 
     vdt_replay_report_clear(report);
     if (!vdt_net_state_valid(state, error) || !check_covered(state, features, cvq, error))
         return false;
-    if (report->keep_steps)
+    part.set &= groups;
+    if (report->keep_steps) {
         report->steps = g_ptr_array_new_with_free_func(free_step);
-    write_script(&script, state, groups, features);
-    run.count = script.commands->len;
-    ok = vdt_device_cvq_run(cvq, (const struct vdt_command *) script.commands->data, run.count,
-                            deadline_ms, hear_answer, &run, error);
-    report->us = g_get_monotonic_time() - run.began;
-    clear_script(&script);
-    if (run.refused) {
-        /* Which command was refused says more than a silence behind it. */
-        if (!ok)
-            g_clear_error(error);
-        g_propagate_error(error, run.refused);
-        return false;
+        run.texts = all_texts(&part, features);
     }
-    if (!ok)
-        g_prefix_error(error, "replaying command %u of %u onto %s: ", report->commands + 1,
-                       run.count, vdt_device_cvq_name(cvq));
+    bool ok = send_all(&run, &part, features, deadline_ms, error);
+    g_clear_pointer(&run.texts, g_ptr_array_unref);
     return ok;
 }
 

@@ -145,18 +145,14 @@ VDT_RULE_APPLY(vlan)
 
 VDT_RULE_EMIT(vlan)
 {
-    for (unsigned vid = 0; vid < VLANS; vid++) {
-        uint8_t data[2];
+    uint8_t data[2];
 
-        if (vid % 8 == 0 && state->vlan[vid / 8] == 0) {
-            vid += 7;
-            continue;
+    for (unsigned first = 0; first < VLANS; first += 64) {
+        for (uint64_t left = vdt_get64(state->vlan + first / 8); left; left &= left - 1) {
+            vdt_put16(data, (uint16_t) (first + (unsigned) __builtin_ctzll(left)));
+            if (!vdt_rule_put(rule, sink, data, sizeof(data)))
+                return false;
         }
-        if (!vdt_vlan_test(state->vlan, vid))
-            continue;
-        vdt_put16(data, (uint16_t) vid);
-        if (!vdt_rule_put(rule, sink, data, sizeof(data)))
-            return false;
     }
     return true;
 }

@@ -130,39 +130,44 @@ take_source(struct vdt_snapshot_source *source, const struct vdt_wire_source *m)
     };
 }
 
-/* The counts of all rings must add up to the length of the columns, so that a ring's share of them
- * is there before anything is allocated for it. */
+/* Each column has an entry a ring. */
 static bool
 check_columns(const struct vdt_wire_rings *m, GError **error)
 {
-    size_t n = entries32(&m->num), requests = 0, segs = 0, request_segs = 0;
-    uint32_t flags = 0;
+    size_t n = entries32(&m->num), len = 4 * n;
 
     if (n > VDT_RINGS_MAX)
         return refuse(error, "%zu rings (up to %u)", n, VDT_RINGS_MAX);
-    if (entries32(&m->flags) != n || entries32(&m->avail) != n || entries32(&m->used) != n ||
-        entries32(&m->requests) != n || entries32(&m->segs) != n)
+    if (m->flags.len != len || m->avail.len != len || m->used.len != len ||
+        m->requests.len != len || m->segs.len != len)
         return refuse(error, "the columns of its rings differ in length");
-    if (!fits16(&m->num) || !fits16(&m->avail) || !fits16(&m->used))
-        return refuse(error, "a ring size or position of more than 16 bits");
-    for (size_t i = 0; i < n; i++) {
-        flags |= entry32(&m->flags, i);
-        requests += entry32(&m->requests, i);
-        segs += entry32(&m->segs, i);
-    }
-    if (flags & ~(uint32_t) VDT_RING_FLAGS)
-        return refuse(error, "a ring has unknown flags 0x%x", flags & ~(uint32_t) VDT_RING_FLAGS);
+    if (m->cvq > n)
+        return refuse(error, "control queue %u of %zu rings", m->cvq - 1, n);
+    return true;
+}
+
+/* The counts of all rings must add up to the length of the columns, so that a ring's share of them
+ * is there before anything is allocated for it. */
+static bool
+check_in_flight(const struct vdt_wire_rings *m, uint64_t requests, uint64_t segs, GError **error)
+{
+    uint64_t request_segs = 0;
+
     if (requests != entries32(&m->request) || segs != m->seg_addr.len / 8 ||
         segs != entries32(&m->seg_len) || segs != entries32(&m->seg_flags))
-        return refuse(error, "its rings claim %zu requests with %zu segments, which are not there",
+        return refuse(error,
+                      "its rings claim %" G_GUINT64_FORMAT " requests with %" G_GUINT64_FORMAT
+                      " segments, which are not there",
                       requests, segs);
     if (entries32(&m->request_segs) != (m->packed ? requests : 0))
-        return refuse(error, "segments are counted for %zu of %zu requests",
+        return refuse(error, "segments are counted for %zu of %" G_GUINT64_FORMAT " requests",
                       entries32(&m->request_segs), requests);
     for (size_t i = 0; i < entries32(&m->request_segs); i++)
         request_segs += entry32(&m->request_segs, i);
     if (m->request_segs.len > 0 && request_segs != segs)
-        return refuse(error, "its requests claim %zu segments of %zu", request_segs, segs);
+        return refuse(error,
+                      "its requests claim %" G_GUINT64_FORMAT " segments of %" G_GUINT64_FORMAT,
+                      request_segs, segs);
     return true;
 }
 
@@ -224,32 +229,45 @@ take_in_flight(struct vdt_snapshot_ring *ring, const struct vdt_wire_rings *m, s
 static bool
 take_rings(struct vdt_snapshot *s, const struct vdt_wire_rings *m, GError **error)
 {
+    uint32_t wide = 0, all_flags = 0;
+    uint64_t requests = 0, segs = 0;
     size_t r = 0, g = 0;
 
     if (!check_columns(m, error) || !check_more_columns(m, error))
         return false;
-    if (m->cvq > entries32(&m->num))
-        return refuse(error, "control queue %u of %zu rings", m->cvq - 1, entries32(&m->num));
     s->packed = m->packed;
     s->cvq_index = (int32_t) m->cvq - 1;
     s->ring_count = (uint32_t) entries32(&m->num);
     for (unsigned i = 0; i < s->ring_count; i++) {
         struct vdt_snapshot_ring *ring = &s->rings[i];
-        uint32_t flags = entry32(&m->flags, i);
-        ring->num = (uint16_t) entry32(&m->num, i);
+        uint32_t flags = entry32(&m->flags, i), num = entry32(&m->num, i);
+        uint32_t avail = entry32(&m->avail, i), used = entry32(&m->used, i);
+
+        wide |= num | avail | used;
+        all_flags |= flags;
+        ring->num = (uint16_t) num;
         ring->started = flags & VDT_RING_STARTED;
         ring->enabled = flags & VDT_RING_ENABLED;
         ring->exact = flags & VDT_RING_EXACT;
-        ring->pos.avail = (uint16_t) entry32(&m->avail, i);
-        ring->pos.used = (uint16_t) entry32(&m->used, i);
+        ring->pos = (struct vdt_ring_pos){(uint16_t) avail, (uint16_t) used};
         ring->request_count = entry32(&m->requests, i);
         ring->seg_count = entry32(&m->segs, i);
-        if (m->fault.len > 0)
-            ring->fault = (uint16_t) entry32(&m->fault, i);
-        if (ring->request_count > 0 || ring->seg_count > 0)
-            take_in_flight(ring, m, r, g);
-        r += ring->request_count;
-        g += ring->seg_count;
+        requests += ring->request_count;
+        segs += ring->seg_count;
+    }
+    if (wide > UINT16_MAX)
+        return refuse(error, "a ring size or position of more than 16 bits");
+    if (all_flags & ~(uint32_t) VDT_RING_FLAGS)
+        return refuse(error, "a ring has unknown flags 0x%x",
+                      all_flags & ~(uint32_t) VDT_RING_FLAGS);
+    if (!check_in_flight(m, requests, segs, error))
+        return false;
+    for (unsigned i = 0; m->fault.len > 0 && i < s->ring_count; i++)
+        s->rings[i].fault = (uint16_t) entry32(&m->fault, i);
+    for (unsigned i = 0; r < requests || g < segs; i++) {
+        take_in_flight(&s->rings[i], m, r, g);
+        r += s->rings[i].request_count;
+        g += s->rings[i].seg_count;
     }
     return true;
 }

@@ -18,6 +18,7 @@ struct tree {
     uint8_t rss_table[4u * VDT_RSS_TABLE_MAX];
     uint8_t vq_packets[COLUMN], vq_usecs[COLUMN];
     uint8_t *in_flight; /* owned: one block for all request and segment columns */
+    size_t room;        /* what its texts, byte strings and columns take */
 };
 
 uint64_t
@@ -27,29 +28,32 @@ vdt_frame_checksum(const uint8_t *head, const uint8_t *payload, uint32_t len)
 }
 
 static struct vdt_wire_bytes
-block(const void *bytes, size_t len)
+block(struct tree *t, const void *bytes, size_t len)
 {
+    t->room += len;
     return (struct vdt_wire_bytes){bytes, len};
 }
 
 /* NULL stands for "". */
 static struct vdt_wire_bytes
-text(const char *s)
+text(struct tree *t, const char *s)
 {
-    return block(s, s ? strlen(s) : 0);
+    return block(t, s, s ? strlen(s) : 0);
 }
 
 static void
-fill_identity(struct vdt_wire_snapshot *m, const struct vdt_snapshot *s)
+fill_identity(struct tree *t, const struct vdt_snapshot *s)
 {
+    struct vdt_wire_snapshot *m = &t->m;
+
     m->identity = (struct vdt_wire_identity){
         .present = true,
         .device_id = s->device_id,
-        .name = text(s->name),
-        .device = text(s->device),
-        .driver = text(s->driver),
-        .uuid = text(s->uuid),
-        .tool_version = text(s->tool_version),
+        .name = text(t, s->name),
+        .device = text(t, s->device),
+        .driver = text(t, s->driver),
+        .uuid = text(t, s->uuid),
+        .tool_version = text(t, s->tool_version),
         .created_us = (uint64_t) s->created_us,
     };
     m->features = (struct vdt_wire_features){
@@ -68,7 +72,7 @@ part(struct tree *t, struct vdt_wire_bytes *column, size_t *used, size_t len)
 {
     uint8_t *at = t->in_flight + *used;
 
-    *column = block(at, len);
+    *column = block(t, at, len);
     *used += len;
     return at;
 }
@@ -133,26 +137,29 @@ fill_rings(struct tree *t, const struct vdt_snapshot *s, unsigned format)
         vdt_put32(t->used + 4 * i, ring->pos.used);
         vdt_put32(t->requests + 4 * i, ring->request_count);
         vdt_put32(t->segs + 4 * i, ring->seg_count);
-        vdt_put32(t->fault + 4 * i, ring->fault);
         requests += ring->request_count;
         segs += ring->seg_count;
         any_fault |= ring->fault != 0;
     }
-    m->num = block(t->num, len);
-    m->flags = block(t->flags, len);
-    m->avail = block(t->avail, len);
-    m->used = block(t->used, len);
-    m->requests = block(t->requests, len);
-    m->segs = block(t->segs, len);
+    m->num = block(t, t->num, len);
+    m->flags = block(t, t->flags, len);
+    m->avail = block(t, t->avail, len);
+    m->used = block(t, t->used, len);
+    m->requests = block(t, t->requests, len);
+    m->segs = block(t, t->segs, len);
     if (requests > 0)
         fill_in_flight(t, s, requests, segs);
-    if (format >= 2 && any_fault)
-        m->fault = block(t->fault, len);
+    if (format < 2 || !any_fault)
+        return;
+    for (unsigned i = 0; i < s->ring_count; i++)
+        vdt_put32(t->fault + 4 * i, s->rings[i].fault);
+    m->fault = block(t, t->fault, len);
 }
 
 static void
-fill_filters(struct vdt_wire_control *m, const struct vdt_net_state *net)
+fill_filters(struct tree *t, const struct vdt_net_state *net)
 {
+    struct vdt_wire_control *m = &t->m.control;
     struct vdt_wire_switch *rx[6] = {
         &m->promisc, &m->allmulti, &m->alluni, &m->nomulti, &m->nouni, &m->nobcast,
     };
@@ -162,12 +169,12 @@ fill_filters(struct vdt_wire_control *m, const struct vdt_net_state *net)
         rx[i]->on = net->rx[i];
     }
     m->mac.present = net->set & VDT_NET_MAC;
-    m->mac.address = block(net->mac, sizeof(net->mac));
+    m->mac.address = block(t, net->mac, sizeof(net->mac));
     m->mac_table.present = net->set & VDT_NET_MAC_TABLE;
-    m->mac_table.unicast = block(net->unicast, 6u * net->unicast_count);
-    m->mac_table.multicast = block(net->multicast, 6u * net->multicast_count);
+    m->mac_table.unicast = block(t, net->unicast, 6u * net->unicast_count);
+    m->mac_table.multicast = block(t, net->multicast, 6u * net->multicast_count);
     m->vlans.present = net->set & VDT_NET_VLAN;
-    m->vlans.bitmap = block(net->vlan, sizeof(net->vlan));
+    m->vlans.bitmap = block(t, net->vlan, sizeof(net->vlan));
 }
 
 static void
@@ -185,15 +192,15 @@ fill_steering(struct tree *t, const struct vdt_net_state *net)
             .hash_types = net->rss.hash_types,
             .unclassified = net->rss.unclassified,
             .max_tx_vq = net->rss.max_tx_vq,
-            .table = block(t->rss_table, 4u * net->rss.table_len),
-            .key = block(net->rss.key, net->rss.key_len),
+            .table = block(t, t->rss_table, 4u * net->rss.table_len),
+            .key = block(t, net->rss.key, net->rss.key_len),
         };
     }
     if (net->set & VDT_NET_HASH)
         m->hash = (struct vdt_wire_hash){
             .present = true,
             .hash_types = net->hash.hash_types,
-            .key = block(net->hash.key, net->hash.key_len),
+            .key = block(t, net->hash.key, net->hash.key_len),
         };
 }
 
@@ -225,8 +232,8 @@ fill_offloads_and_coal(struct tree *t, const struct vdt_net_state *net)
     m->coalescing_rings = (struct vdt_wire_ring_coalescing){
         .present = true,
         .rings = net->vq_coal_set[0],
-        .max_packets = block(t->vq_packets, 4u * n),
-        .max_usecs = block(t->vq_usecs, 4u * n),
+        .max_packets = block(t, t->vq_packets, 4u * n),
+        .max_usecs = block(t, t->vq_usecs, 4u * n),
     };
 }
 
@@ -251,16 +258,17 @@ fill(struct tree *t, const struct vdt_snapshot *s, unsigned format)
 {
     memset(&t->m, 0, sizeof(t->m));
     t->in_flight = NULL;
+    t->room = 0;
     t->m.must_understand = s->must_understand;
     t->m.live = s->live;
-    t->m.unmigratable = text(s->unmigratable);
+    t->m.unmigratable = text(t, s->unmigratable);
     t->m.resubmitted_rx_window = s->resubmitted_rx_window;
-    t->m.config = block(s->config, s->config_len);
-    fill_identity(&t->m, s);
+    t->m.config = block(t, s->config, s->config_len);
+    fill_identity(t, s);
     fill_rings(t, s, format);
     t->m.control.present = true;
     t->m.control.announce = s->net.announce;
-    fill_filters(&t->m.control, &s->net);
+    fill_filters(t, &s->net);
     fill_steering(t, &s->net);
     fill_offloads_and_coal(t, &s->net);
     if (format >= 2)
@@ -315,7 +323,7 @@ vdt_snapshot_encode_as(const struct vdt_snapshot *snapshot, unsigned format, GEr
         return NULL;
     fill(&t, snapshot, format);
 
-    size_t room = VDT_FRAME_SIZE + vdt_wire_room(&vdt_wire_snapshot_schema, &t.m);
+    size_t room = VDT_FRAME_SIZE + VDT_WIRE_SNAPSHOT_FIELDS * VDT_WIRE_FIELD_ROOM + t.room;
     uint8_t *block = g_malloc(room);
     uint8_t *payload = vdt_wire_write(&vdt_wire_snapshot_schema, &t.m, block + room);
     uint8_t *bytes = payload - VDT_FRAME_SIZE;

@@ -3,11 +3,13 @@
 
 #define FIELD(number, kind, member)                                                                \
     {                                                                                              \
-        number, VDT_WIRE_##kind, offsetof(struct MESSAGE_OF, member), #member, NULL                \
+        (number) << 3 | VDT_WIRE_TYPE(VDT_WIRE_##kind), VDT_WIRE_##kind,                           \
+            offsetof(struct MESSAGE_OF, member), #member, NULL                                     \
     }
 #define SUB(number, type, member)                                                                  \
     {                                                                                              \
-        number, VDT_WIRE_MESSAGE, offsetof(struct MESSAGE_OF, member), #member, &type##_schema     \
+        (number) << 3 | VDT_WIRE_TYPE(VDT_WIRE_MESSAGE), VDT_WIRE_MESSAGE,                         \
+            offsetof(struct MESSAGE_OF, member), #member, &type##_schema                           \
     }
 #define SCHEMA(type, message)                                                                      \
     static const struct vdt_wire_schema type##_schema = {                                          \

@@ -119,4 +119,6 @@ struct vdt_wire_snapshot {
     struct vdt_wire_source source;
 };
 
+#define VDT_WIRE_SNAPSHOT_FIELDS 128u /* of all messages together, rounded up */
+
 extern const struct vdt_wire_schema vdt_wire_snapshot_schema;

@@ -10,13 +10,6 @@
 /* Protobuf's wire types. */
 enum { VARINT = 0, FIXED64 = 1, BLOCK = 2, FIXED32 = 5 };
 
-static const uint8_t wire_type[] = {
-    [VDT_WIRE_BOOL] = VARINT,     [VDT_WIRE_UINT32] = VARINT,   [VDT_WIRE_UINT64] = VARINT,
-    [VDT_WIRE_FIXED32] = FIXED32, [VDT_WIRE_FIXED64] = FIXED64, [VDT_WIRE_TEXT] = BLOCK,
-    [VDT_WIRE_BYTES] = BLOCK,     [VDT_WIRE_COLUMN32] = BLOCK,  [VDT_WIRE_COLUMN64] = BLOCK,
-    [VDT_WIRE_MESSAGE] = BLOCK,
-};
-
 struct cursor {
     const uint8_t *start, *p, *end;
     size_t origin;
@@ -171,11 +164,11 @@ vdt_wire_read(const struct vdt_wire_schema *schema, const uint8_t *bytes, size_t
             return refuse(&at, error, "field %" G_GUINT64_FORMAT " comes %s", number,
                           number == previous ? "twice" : "after a higher one");
         previous = number;
-        while (field < last && field->number < number)
+        while (field < last && field->key >> 3 < number)
             field++;
 
-        bool known = field < last && field->number == number;
-        if (known && (key & 7) != wire_type[field->kind])
+        bool known = field < last && field->key >> 3 == number;
+        if (known && key != field->key)
             return refuse(&at, error, "%s is of the wrong kind %u", field->name,
                           (unsigned) (key & 7));
         if (!take_value(&at, known ? field : NULL, (unsigned) (key & 7),
@@ -185,25 +178,7 @@ vdt_wire_read(const struct vdt_wire_schema *schema, const uint8_t *bytes, size_t
     return true;
 }
 
-size_t
-vdt_wire_room(const struct vdt_wire_schema *schema, const void *message)
-{
-    size_t room = 16u * schema->count;
-
-    for (unsigned i = 0; i < schema->count; i++) {
-        const struct vdt_wire_field *field = &schema->fields[i];
-        const void *src = (const uint8_t *) message + field->offset;
-
-        if (wire_type[field->kind] != BLOCK)
-            continue;
-        if (field->kind != VDT_WIRE_MESSAGE)
-            room += ((const struct vdt_wire_bytes *) src)->len;
-        else if (*(const bool *) src)
-            room += vdt_wire_room(field->message, src);
-    }
-    return room;
-}
-
+/* Before @end; returns where it begins. */
 static uint8_t *
 put_varint(uint8_t *end, uint64_t value)
 {
@@ -221,55 +196,61 @@ put_varint(uint8_t *end, uint64_t value)
     return start;
 }
 
-/* The value alone, before @end; @end itself where there is nothing to be written. */
-static uint8_t *
-put_number(uint8_t *end, const struct vdt_wire_field *field, const void *src)
-{
-    uint64_t value = field->kind == VDT_WIRE_BOOL ? *(const bool *) src
-                     : field->kind == VDT_WIRE_UINT32 || field->kind == VDT_WIRE_FIXED32
-                         ? *(const uint32_t *) src
-                         : *(const uint64_t *) src;
-
-    if (value == 0)
-        return end;
-    if (wire_type[field->kind] == VARINT)
-        return put_varint(end, value);
-    if (field->kind == VDT_WIRE_FIXED32) {
-        vdt_put32(end - 4, (uint32_t) value);
-        return end - 4;
-    }
-    vdt_put64(end - 8, value);
-    return end - 8;
-}
-
-static uint8_t *
-put_block(uint8_t *end, const struct vdt_wire_field *field, const void *src)
-{
-    const struct vdt_wire_bytes *block = src;
-
-    if (field->kind == VDT_WIRE_MESSAGE) {
-        if (!*(const bool *) src)
-            return end;
-        uint8_t *start = vdt_wire_write(field->message, src, end);
-        return put_varint(start, (uint64_t) (end - start));
-    }
-    if (block->len == 0)
-        return end;
-    memcpy(end - block->len, block->at, block->len);
-    return put_varint(end - block->len, block->len);
-}
-
 uint8_t *
 vdt_wire_write(const struct vdt_wire_schema *schema, const void *message, uint8_t *end)
 {
-    for (unsigned i = schema->count; i-- > 0;) {
-        const struct vdt_wire_field *field = &schema->fields[i];
+    for (const struct vdt_wire_field *field = schema->fields + schema->count;
+         field-- > schema->fields;) {
         const void *src = (const uint8_t *) message + field->offset;
-        unsigned type = wire_type[field->kind];
-        uint8_t *start = type == BLOCK ? put_block(end, field, src) : put_number(end, field, src);
+        const struct vdt_wire_bytes *block = src;
+        uint8_t *start = end;
 
-        if (start != end)
-            end = put_varint(start, (uint64_t) field->number << 3 | type);
+        switch (field->kind) {
+        case VDT_WIRE_BOOL:
+            if (!*(const bool *) src)
+                continue;
+            *--end = true;
+            break;
+        case VDT_WIRE_UINT32:
+            if (*(const uint32_t *) src == 0)
+                continue;
+            end = put_varint(end, *(const uint32_t *) src);
+            break;
+        case VDT_WIRE_UINT64:
+            if (*(const uint64_t *) src == 0)
+                continue;
+            end = put_varint(end, *(const uint64_t *) src);
+            break;
+        case VDT_WIRE_FIXED32:
+            if (*(const uint32_t *) src == 0)
+                continue;
+            end -= 4;
+            vdt_put32(end, *(const uint32_t *) src);
+            break;
+        case VDT_WIRE_FIXED64:
+            if (*(const uint64_t *) src == 0)
+                continue;
+            end -= 8;
+            vdt_put64(end, *(const uint64_t *) src);
+            break;
+        case VDT_WIRE_TEXT:
+        case VDT_WIRE_BYTES:
+        case VDT_WIRE_COLUMN32:
+        case VDT_WIRE_COLUMN64:
+            if (block->len == 0)
+                continue;
+            end -= block->len;
+            memcpy(end, block->at, block->len);
+            end = put_varint(end, block->len);
+            break;
+        case VDT_WIRE_MESSAGE:
+            if (!*(const bool *) src)
+                continue;
+            end = vdt_wire_write(field->message, src, end);
+            end = put_varint(end, (uint64_t) (start - end));
+            break;
+        }
+        end = put_varint(end, field->key);
     }
     return end;
 }

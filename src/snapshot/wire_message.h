@@ -39,12 +39,19 @@ enum vdt_wire_kind {                    /* the field in its struct is a: */
 };
 
 struct vdt_wire_field {
-    uint32_t number;
+    uint32_t key; /* number << 3 | wire type, as it is written */
     enum vdt_wire_kind kind;
     size_t offset; /* in the message's struct */
     const char *name;
     const struct vdt_wire_schema *message; /* of VDT_WIRE_MESSAGE */
 };
+
+/* Kinds by the wire type that they have. */
+#define VDT_WIRE_TYPE(kind)                                                                        \
+    ((kind) <= VDT_WIRE_UINT64    ? 0u                                                             \
+     : (kind) == VDT_WIRE_FIXED32 ? 5u                                                             \
+     : (kind) == VDT_WIRE_FIXED64 ? 1u                                                             \
+                                  : 2u)
 
 struct vdt_wire_schema {
     const char *name;
@@ -56,8 +63,8 @@ struct vdt_wire_schema {
 bool vdt_wire_read(const struct vdt_wire_schema *schema, const uint8_t *bytes, size_t len,
                    size_t origin, void *message, GError **error);
 
-/* At least as many bytes as @message takes, at most 16 more for each field. */
-size_t vdt_wire_room(const struct vdt_wire_schema *schema, const void *message);
+/* What a field takes at most beside the bytes of a text, byte string or column. */
+#define VDT_WIRE_FIELD_ROOM 16u
 
-/* Write @message so that it ends before @end; returns where it begins. */
+/* Write @message so that it ends before @end, where room is; returns where it begins. */
 uint8_t *vdt_wire_write(const struct vdt_wire_schema *schema, const void *message, uint8_t *end);

@@ -132,6 +132,40 @@ vdt_device_ring_post(struct vdt_device_ring *ring, const struct vdt_chain *chain
 }
 
 bool
+vdt_device_ring_put_pair(struct vdt_device_ring *ring, uint64_t out, uint32_t out_len, uint64_t in,
+                         uint32_t in_len, uint16_t *ret_id)
+{
+    struct vdt_seg segs[2] = {{.addr = out, .len = out_len, .flags = VDT_SEG_NEXT},
+                              {.addr = in, .len = in_len, .flags = VDT_SEG_WRITE}};
+    struct vdt_chain chain = {
+        .seg = segs,
+        .capacity = 2,
+        .count = 2,
+        .direct = 2,
+        .slots = 2,
+        .readable = out_len,
+        .writable = in_len,
+    };
+
+    if (!vdt_device_ring_lay(ring, &chain, ret_id))
+        return false;
+    vdt_device_ring_post(ring, &chain, *ret_id, 0, 0);
+    return true;
+}
+
+unsigned
+vdt_device_ring_reap_some(struct vdt_device_ring *ring, struct vdt_used *used, unsigned max)
+{
+    unsigned n = 0;
+
+    if (is_split(ring) && !ring->format.in_order)
+        return vdt_device_split_reap_pairs(ring, used, max);
+    while (n < max && vdt_device_ring_reap(ring, &used[n]) == VDT_REAP_USED)
+        n++;
+    return n;
+}
+
+bool
 vdt_device_ring_publish(struct vdt_device_ring *ring)
 {
     return is_split(ring) ? vdt_device_split_publish(ring) : vdt_device_packed_publish(ring);

@@ -84,11 +84,24 @@ bool vdt_device_ring_lay(struct vdt_device_ring *ring, struct vdt_chain *chain, 
 void vdt_device_ring_post(struct vdt_device_ring *ring, const struct vdt_chain *chain, uint16_t id,
                           uint64_t table, uint32_t table_len);
 
+/*
+ * Lay and post in one: a chain of two descriptors, @out_len bytes at @out that the device reads and
+ * @in_len at @in that it writes. False when the ring has not enough free descriptors. @ret_id as
+ * with lay(). device_split.h has it inline.
+ */
+bool vdt_device_ring_put_pair(struct vdt_device_ring *ring, uint64_t out, uint32_t out_len,
+                              uint64_t in, uint32_t in_len, uint16_t *ret_id);
+
 /* Make all posted chains available (one store, one fence). True if the device wants a kick. */
 bool vdt_device_ring_publish(struct vdt_device_ring *ring);
 
 /* The next completion, checked against what is in flight. On BROKEN nothing was consumed. */
 enum vdt_reap vdt_device_ring_reap(struct vdt_device_ring *ring, struct vdt_used *ret_used);
+
+/* The same for a ring of which every chain came by put_pair(): up to @max of them into @used, whose
+ * number is returned. The ring's fault says whether it is broken behind them. */
+unsigned vdt_device_ring_reap_some(struct vdt_device_ring *ring, struct vdt_used *used,
+                                   unsigned max);
 
 /* By what was seen so far: the device may have used more meanwhile. */
 bool vdt_device_ring_seems_empty(const struct vdt_device_ring *ring);

@@ -65,6 +65,37 @@ vdt_device_split_reap_batch(struct vdt_device_ring *ring, uint16_t id, uint32_t 
     return VDT_REAP_USED;
 }
 
+/* vdt_device_split_reap() over and over, with what it goes by in locals. */
+unsigned
+vdt_device_split_reap_pairs(struct vdt_device_ring *ring, struct vdt_used *used, unsigned max)
+{
+    const uint32_t num = ring->format.num;
+    uint16_t *free_next = ring->free_next;
+    uint16_t free_head = ring->free_head, pos = ring->pos.used;
+    unsigned n = 0;
+
+    if (ring->fault != VDT_FAULT_NONE ||
+        (ring->used_seen == pos && vdt_device_split_look(ring) != VDT_REAP_USED))
+        return 0;
+    for (; n < max && pos != ring->used_seen; n++, pos++) {
+        const uint8_t *entry = vdt_split_used_entry(ring->mem.device, (uint16_t) num, pos);
+        uint32_t id = vdt_load32(entry), len = vdt_load32(entry + 4);
+
+        ring->fault = vdt_posted_check(ring, id, len);
+        if (VDT_UNLIKELY(ring->fault != VDT_FAULT_NONE))
+            break;
+        vdt_posted_of(ring, (uint16_t) id)->slots = 0;
+        free_next[free_next[id]] = free_head; /* the second stays linked to the first */
+        free_head = (uint16_t) id;
+        used[n] = (struct vdt_used){.id = (uint16_t) id, .len = len};
+    }
+    ring->free_head = free_head;
+    ring->free_count += 2 * n;
+    ring->in_flight -= 2 * n;
+    ring->pos.used = pos;
+    return n;
+}
+
 void
 vdt_device_split_calls_off(struct vdt_device_ring *ring)
 {

@@ -46,6 +46,34 @@ vdt_device_split_post(struct vdt_device_ring *ring, const struct vdt_chain *chai
     ring->pos.avail++;
 }
 
+/* What lay() and post() come to for two descriptors; not for in-order rings. */
+static inline bool
+vdt_device_split_put_pair(struct vdt_device_ring *ring, uint64_t out, uint32_t out_len, uint64_t in,
+                          uint32_t in_len, uint16_t *ret_id)
+{
+    const uint16_t *free_next = ring->free_next;
+    const uint16_t head = ring->free_head, second = free_next[head], pos = ring->pos.avail;
+    const struct vdt_ring_mem mem = ring->mem;
+
+    if (VDT_UNLIKELY(ring->free_count < 2))
+        return false;
+    ring->lays = true;
+    ring->free_head = free_next[second];
+    ring->free_count -= 2;
+    ring->in_flight += 2;
+    ring->pos.avail = (uint16_t) (pos + 1);
+    *vdt_posted_of(ring, head) = (struct vdt_posted){.writable = in_len, .slots = 2};
+    vdt_split_store_desc(mem.desc, head, out, out_len, VDT_SEG_NEXT, second);
+    vdt_split_store_desc(mem.desc, second, in, in_len, VDT_SEG_WRITE, 0);
+    vdt_store16(vdt_split_avail_entry(mem.driver, ring->format.num, pos), head);
+    *ret_id = head;
+    return true;
+}
+
+/* Completions of chains that put_pair() posted, up to @max; in-order rings do not come here. */
+unsigned vdt_device_split_reap_pairs(struct vdt_device_ring *ring, struct vdt_used *used,
+                                     unsigned max);
+
 static inline enum vdt_reap
 vdt_device_split_reap(struct vdt_device_ring *ring, struct vdt_used *ret_used)
 {

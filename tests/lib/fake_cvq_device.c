@@ -185,3 +185,23 @@ fake_cvq_device_start(struct fake_cvq_device *fake)
     fake->stop_fd = vdt_eventfd(NULL);
     fake->thread = g_thread_new("fake-cvq", run_thread, fake);
 }
+
+bool
+fake_cvq_run(struct vdt_device_cvq *cvq, const struct vdt_command *commands, unsigned count,
+             unsigned deadline_ms, struct vdt_command_tally *tally, vdt_command_each each,
+             void *ctx, GError **error)
+{
+    struct vdt_command_tally own;
+    GError *reason = NULL;
+    bool ok = vdt_device_cvq_begin(cvq, deadline_ms, tally ? tally : &own, each, ctx, error);
+
+    if (!ok)
+        return false;
+    for (unsigned i = 0; ok && i < count; i++)
+        ok = vdt_device_cvq_put(cvq, &commands[i], &reason);
+    if (!vdt_device_cvq_broken(cvq) && !vdt_device_cvq_end(cvq, reason ? NULL : &reason))
+        g_assert(reason);
+    if (reason)
+        g_propagate_error(error, reason);
+    return !reason;
+}

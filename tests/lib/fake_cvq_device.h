@@ -52,6 +52,12 @@ struct fake_cvq_device *fake_cvq_device_new(const struct vdt_ring_format *format
                                             uint32_t in_size);
 void fake_cvq_device_free(struct fake_cvq_device *fake);
 
+/* begin(), put() each, end(), until one of them fails or the device refuses a command. False with
+ * @error. @tally may be NULL. */
+bool fake_cvq_run(struct vdt_device_cvq *cvq, const struct vdt_command *commands, unsigned count,
+                  unsigned deadline_ms, struct vdt_command_tally *tally, vdt_command_each each,
+                  void *ctx, GError **error);
+
 /* Answer everything that is there. */
 void fake_cvq_device_step(struct fake_cvq_device *fake);
 /* step() at each kick: from @context's loop, or from a thread of its own until free(). */

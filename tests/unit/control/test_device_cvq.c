@@ -58,19 +58,17 @@ vlans(unsigned count)
 struct heard {
     unsigned count, ok;
     bool in_order;
-    unsigned stop_at; /* 0: never */
+    struct vdt_command_tally tally;
 };
 
-static bool
-hear(void *ctx, unsigned index, const struct vdt_command *command,
-     const struct vdt_command_result *result)
+static void
+hear(void *ctx, unsigned index, uint8_t ack)
 {
     struct heard *heard = ctx;
 
-    heard->in_order &= index == heard->count && vdt_get16(command->data) == index % 4096;
+    heard->in_order &= index == heard->count;
     heard->count++;
-    heard->ok += result->ack == VDT_ACK_OK;
-    return heard->count != heard->stop_at;
+    heard->ok += ack == VDT_ACK_OK;
 }
 
 static bool
@@ -78,8 +76,8 @@ run_vlans(unsigned count, struct heard *heard, unsigned deadline_ms, GError **er
 {
     g_autofree struct vdt_command *commands = vlans(count);
 
-    *heard = (struct heard){.in_order = true, .stop_at = heard->stop_at};
-    return vdt_device_cvq_run(cvq, commands, count, deadline_ms, hear, heard, error);
+    *heard = (struct heard){.in_order = true};
+    return fake_cvq_run(cvq, commands, count, deadline_ms, &heard->tally, hear, heard, error);
 }
 
 Test(device_cvq, run_hears_every_answer_in_order_on_every_ring)
@@ -93,6 +91,10 @@ Test(device_cvq, run_hears_every_answer_in_order_on_every_ring)
         cr_expect(run_vlans(1000, &heard, DEADLINE_MS, &error), "format %u: %s", i,
                   error ? error->message : "");
         cr_expect_eq(heard.ok, 1000, "format %u: %u", i, heard.ok);
+        cr_expect_eq(heard.tally.acked, 1000, "format %u", i);
+        cr_expect_not(heard.tally.refused, "format %u", i);
+        for (unsigned vid = 0; vid < 1000; vid++)
+            cr_assert(vdt_vlan_test(fake->state.vlan, vid), "format %u: %u", i, vid);
         cr_expect(heard.in_order, "format %u", i);
         cr_expect(vdt_device_cvq_idle(cvq));
         tear_down();
@@ -135,7 +137,7 @@ Test(device_cvq, buffers_are_filled_round_and_round)
     set_up(&formats[0]);
     fake_cvq_device_start(fake);
     cr_assert(
-        vdt_device_cvq_run(cvq, commands, G_N_ELEMENTS(commands), DEADLINE_MS, NULL, NULL, NULL));
+        fake_cvq_run(cvq, commands, G_N_ELEMENTS(commands), DEADLINE_MS, NULL, NULL, NULL, NULL));
     cr_expect_eq(fake->seen, G_N_ELEMENTS(commands));
     cr_expect_eq(fake->most, 3, "three of 1810 bytes fit 6154");
     tear_down();
@@ -151,35 +153,84 @@ Test(device_cvq, longest_command_fits)
     vdt_put32(table + 4 + 6 * VDT_MAC_TABLE_MAX, VDT_MAC_TABLE_MAX);
     set_up(&formats[0]);
     fake_cvq_device_start(fake);
-    cr_assert(vdt_device_cvq_run(cvq, commands, 2, DEADLINE_MS, NULL, NULL, NULL));
+    cr_assert(fake_cvq_run(cvq, commands, 2, DEADLINE_MS, NULL, NULL, NULL, NULL));
     cr_expect_eq(fake->state.unicast_count, VDT_MAC_TABLE_MAX);
     tear_down();
 }
 
-Test(device_cvq, longer_command_is_refused_before_anything_is_sent)
+Test(device_cvq, longer_command_is_refused_and_the_queue_goes_on)
 {
     uint8_t data[VDT_COMMAND_MAX] = {0};
     const struct vdt_command commands[2] = {{3, 0, NULL, 0}, {1, 0, data, VDT_COMMAND_MAX - 1}};
     g_autoptr(GError) error = NULL;
 
     set_up(&formats[0]);
-    cr_assert_not(vdt_device_cvq_run(cvq, commands, 2, DEADLINE_MS, NULL, NULL, &error));
+    fake_cvq_device_start(fake);
+    cr_assert_not(fake_cvq_run(cvq, commands, 2, DEADLINE_MS, NULL, NULL, NULL, &error));
     cr_expect(g_error_matches(error, VDT_ERROR, VDT_ERROR_UNSUPPORTED));
     cr_expect(vdt_device_cvq_idle(cvq));
     cr_expect_null(vdt_device_cvq_broken(cvq));
+    cr_expect_eq(fake->seen, 1, "nothing of it");
+    struct heard heard;
+    cr_expect(run_vlans(10, &heard, DEADLINE_MS, NULL));
     tear_down();
 }
 
-Test(device_cvq, a_false_from_each_stops_and_leaves_nothing_in_flight)
+static void
+refuse_fifth(void *ctx, struct fake_answer *answer)
 {
-    struct heard heard = {.stop_at = 5};
+    if (answer->index >= 4)
+        answer->ack = answer->index == 4 ? VDT_ACK_ERR : VDT_ACK_OK;
+}
+
+Test(device_cvq, a_refusal_stops_and_leaves_nothing_in_flight)
+{
+    static const bool reverse[] = {false, true};
+
+    for (unsigned i = 0; i < 2 * G_N_ELEMENTS(formats); i++) {
+        struct heard heard;
+        g_autoptr(GError) error = NULL;
+
+        set_up(&formats[i / 2]);
+        if (reverse[i % 2] && formats[i / 2].in_order) {
+            tear_down();
+            continue;
+        }
+        fake->reverse = reverse[i % 2];
+        fake->answer = refuse_fifth;
+        fake_cvq_device_start(fake);
+        cr_assert(run_vlans(1000, &heard, DEADLINE_MS, &error), "%u: %s", i,
+                  error ? error->message : "");
+        cr_expect_eq(heard.count, 5, "%u: %u", i, heard.count);
+        cr_expect_eq(heard.tally.acked, 4, "%u", i);
+        cr_expect(heard.tally.refused, "%u", i);
+        cr_expect_lt(fake->seen, 100, "no more than were in flight");
+        cr_expect(vdt_device_cvq_idle(cvq));
+        tear_down();
+    }
+}
+
+static void
+nobody(void *ctx, const struct vdt_command_result *result, const GError *error)
+{
+    cr_assert_fail("it was forgotten");
+}
+
+/* A batch begins with nothing in flight: what is not wanted any more is waited for. */
+Test(device_cvq, a_batch_behind_a_forgotten_command_hears_its_own_answers)
+{
+    const uint8_t on[1] = {1};
+    const struct vdt_command command = {0, 0, on, 1};
+    struct heard heard;
 
     set_up(&formats[0]);
+    cr_assert(vdt_device_cvq_post(cvq, &command, 0, DEADLINE_MS, NULL, nobody, NULL, NULL));
+    vdt_device_cvq_forget(cvq);
     fake_cvq_device_start(fake);
-    cr_assert(run_vlans(1000, &heard, DEADLINE_MS, NULL));
-    cr_expect_eq(heard.count, 5);
-    cr_expect_lt(fake->seen, 100, "no more than were in flight");
-    cr_expect(vdt_device_cvq_idle(cvq));
+    cr_assert(run_vlans(40, &heard, DEADLINE_MS, NULL));
+    cr_expect_eq(heard.ok, 40);
+    cr_expect(heard.in_order);
+    cr_expect_eq(fake->seen, 41);
     tear_down();
 }
 
@@ -204,6 +255,53 @@ Test(device_cvq, silence_ends_at_the_deadline_with_the_command_named)
     cr_expect_not_null(vdt_device_cvq_broken(cvq));
     cr_expect_not(run_vlans(1, &heard, SHORT_MS, &again), "out of service");
     cr_expect_not_null(again);
+    tear_down();
+}
+
+static void
+lie_once(void *ctx, struct fake_answer *answer)
+{
+    if (answer->index == 5)
+        answer->used_len = answer->room + 1;
+}
+
+Test(device_cvq, over_reporting_breaks_a_batch_behind_what_was_honest)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(formats); i++) {
+        struct heard heard;
+        g_autoptr(GError) error = NULL;
+
+        if (formats[i].num < 16 || formats[i].in_order)
+            continue;
+        set_up(&formats[i]);
+        fake->answer = lie_once;
+        fake_cvq_device_start(fake);
+        cr_assert_not(run_vlans(40, &heard, DEADLINE_MS, &error), "%u", i);
+        cr_expect(g_error_matches(error, VDT_ERROR, VDT_ERROR_FAILED));
+        cr_expect(strstr(error->message, "broke its control queue"), "%s", error->message);
+        cr_expect_eq(heard.ok, 5, "%u: %u", i, heard.ok);
+        cr_expect_not(vdt_device_cvq_idle(cvq));
+        tear_down();
+    }
+}
+
+static void
+write_nothing(void *ctx, struct fake_answer *answer)
+{
+    if (answer->index == 2)
+        answer->written = answer->used_len = 0;
+}
+
+Test(device_cvq, an_answer_without_a_byte_is_a_refusal_in_a_batch_too)
+{
+    struct heard heard;
+
+    set_up(&formats[0]);
+    fake->answer = write_nothing;
+    fake_cvq_device_start(fake);
+    cr_assert(run_vlans(10, &heard, DEADLINE_MS, NULL));
+    cr_expect_eq(heard.tally.acked, 2);
+    cr_expect(heard.tally.refused);
     tear_down();
 }
 

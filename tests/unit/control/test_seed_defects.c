@@ -211,7 +211,7 @@ Test(seed_defects, d09_what_does_not_fit_takes_no_descriptor)
     for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++)
         commands[i] = (struct vdt_command){2, 0, vlan_7, 2};
     fake_cvq_device_start(fake);
-    cr_expect(vdt_device_cvq_run(cvq, commands, 500, 2000, NULL, NULL, NULL));
+    cr_expect(fake_cvq_run(cvq, commands, 500, 2000, NULL, NULL, NULL, NULL));
     cr_expect_eq(fake->seen, 500);
     cr_expect_leq(fake->most, 3, "the room for acks is the bound, met at every fourth");
     vdt_device_cvq_free(cvq);
@@ -233,7 +233,7 @@ Test(seed_defects, d10_descriptors_are_counted_and_not_commands)
         for (unsigned n = 0; n < G_N_ELEMENTS(commands); n++)
             commands[n] = (struct vdt_command){2, 0, vlan_7, 2};
         fake_cvq_device_start(fake);
-        cr_expect(vdt_device_cvq_run(cvq, commands, 100, 2000, NULL, NULL, NULL));
+        cr_expect(fake_cvq_run(cvq, commands, 100, 2000, NULL, NULL, NULL, NULL));
         cr_expect_eq(fake->seen, 100);
         cr_expect_leq(fake->most, 4);
         vdt_device_cvq_free(cvq);

@@ -204,7 +204,7 @@ expect_same_schema(const struct vdt_wire_schema *ours, const ProtobufCMessageDes
         };
 
         cr_assert_str_eq(a->name, b->name, "%s", ours->name);
-        cr_assert_eq(a->number, b->id, "%s.%s", ours->name, a->name);
+        cr_assert_eq(a->key >> 3, b->id, "%s.%s", ours->name, a->name);
         cr_assert_eq(types[a->kind], b->type, "%s.%s", ours->name, a->name);
         cr_assert_eq(b->label == PROTOBUF_C_LABEL_REPEATED, column, "%s.%s", ours->name, a->name);
         if (a->kind == VDT_WIRE_MESSAGE)
