@@ -8,8 +8,8 @@
 TestSuite(address, .init = NULL, .fini = vm_clean, .timeout = 60);
 
 #define CONTROL                                                                                    \
-    (VDT_BIT(VIRTIO_NET_F_CTRL_VQ) | VDT_BIT(VIRTIO_NET_F_CTRL_MAC_ADDR) |                         \
-     VDT_BIT(VIRTIO_NET_F_MAC))
+    (VDT_BIT(VIRTIO_NET_F_CTRL_VQ) | VDT_BIT(VIRTIO_NET_F_CTRL_RX) |                               \
+     VDT_BIT(VIRTIO_NET_F_CTRL_MAC_ADDR) | VDT_BIT(VIRTIO_NET_F_MAC))
 
 static void
 must(bool ok, GError *error)
@@ -27,6 +27,9 @@ begin(struct vm *vm, struct tracker *tracker, const char *device)
     vm_connect(vm, "a");
     must(vm_start(vm, &error), error);
     cr_assert_eq(vm->mac[5], 1);
+    /* From here on the device lets in what is for its address, no more. */
+    cr_assert_eq(vm_command(vm, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, &(uint8_t){0}, 1),
+                 0);
 }
 
 Test(address, goes_along_with_a_swap)
