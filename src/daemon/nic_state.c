@@ -181,7 +181,10 @@ vdt_nic_state_based(struct vdt_nic *nic, uint32_t ring, uint32_t base, GError **
         g_clear_pointer(&nic->previous, vdt_snapshot_free);
         return true;
     }
-    if (previous->rings[ring].request_count > 0 && vdt_shadow_mode(nic->shadow) == VDT_MODE_STOPPED)
+    /* A base that does not tell all could be a new guest's, which has nothing in flight. */
+    bool sure = !previous->packed || base == vdt_snapshot_base(previous, ring);
+    if (sure && previous->rings[ring].request_count > 0 &&
+        vdt_shadow_mode(nic->shadow) == VDT_MODE_STOPPED)
         return vdt_snapshot_apply_ring(previous, nic->shadow, ring, error);
     return true;
 }

@@ -218,7 +218,9 @@ vdt_snapshot_base(const struct vdt_snapshot *snapshot, uint32_t ring)
     return vdt_ring_pos_to_base(&format, snapshot->rings[ring].pos);
 }
 
-/* Frontends differ in what they send for a packed ring: only the avail half is common to all. */
+/* Frontends differ in what they send for a packed ring: 16 bits say where avail stands alone. What
+ * says more has to agree in all: else every new guest, whose rings begin at the beginning, would
+ * take over from one whose avail half had just come round to it. */
 bool
 vdt_snapshot_at_base(const struct vdt_snapshot *snapshot, uint32_t ring, uint32_t base)
 {
@@ -229,8 +231,10 @@ vdt_snapshot_at_base(const struct vdt_snapshot *snapshot, uint32_t ring, uint32_
     /* A packed base of 0 is a position too, if that is where the ring stopped. */
     if (base == vdt_snapshot_base(snapshot, ring))
         return true;
+    bool avail_alone = format.kind == VDT_RING_SPLIT || (base != 0 && base <= UINT16_MAX);
     return vdt_ring_pos_from_base(&format, base, &pos) &&
-           pos.avail == snapshot->rings[ring].pos.avail;
+           pos.avail == snapshot->rings[ring].pos.avail &&
+           (avail_alone || pos.used == snapshot->rings[ring].pos.used);
 }
 
 bool
