@@ -28,6 +28,9 @@ expect_hash(struct vdt_net_state *state, const uint8_t *p)
 {
     state->hash = (struct vdt_net_rss){.hash_types = vdt_get32(p), .key_len = p[12]};
     memcpy(state->hash.key, p + 13, p[12]);
+    /* The pairs that an RSS_CONFIG brought into use stay in use. */
+    if (state->set & VDT_NET_RSS)
+        state->set |= VDT_NET_PAIRS;
     state->set = (state->set & ~(uint32_t) VDT_NET_RSS) | VDT_NET_HASH;
 }
 

@@ -491,7 +491,7 @@ rings_idle(struct vdt_script *script, const struct vdt_script_pending *p)
         idle &= vdt_queue_in_flight(&script->driver->pair[i].tx) == 0;
     if (!script->give_up)
         script->give_up = now + DRAIN_US;
-    if (!idle && now < script->give_up)
+    if (!idle && (script->patient || now < script->give_up))
         return false;
     script->give_up = 0;
     return true;

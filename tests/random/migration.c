@@ -8,11 +8,13 @@
 
 #include "control/replay.h"
 #include "guest/traffic.h"
+#include "random/inside.h"
 #include "random/ledger.h"
 #include "random/side.h"
 
 #define QUIET_MS 4000 /* for what has to be answered */
 #define LINGER_MS 2   /* for what may be */
+#define LOOK_EVERY 8  /* steps */
 
 struct run {
     struct plan *plan;
@@ -24,6 +26,7 @@ struct run {
     struct ledger_order order;
     struct tally *tally;
     uint32_t bases[VDT_RINGS_MAX];
+    uint64_t own_frames;        /* of the sides that were closed or started again */
     struct vdt_snapshot *state; /* owned: as it arrived at the other side */
     char *why;                  /* owned: the first thing wrong */
     bool driver_there;
@@ -51,6 +54,23 @@ check(struct run *run, bool ok, const char *what, GError **error)
     return ok;
 }
 
+static bool
+look(struct run *run, struct side *side, const char *when)
+{
+    g_autofree char *why = inside_rings(side);
+
+    run->tally->looks++;
+    return !why || wrong(run, "%s: %s", when, why);
+}
+
+static bool
+mapped(struct run *run, struct side *side, const char *when)
+{
+    g_autofree char *why = inside_maps(side);
+
+    return !why || wrong(run, "%s: %s", when, why);
+}
+
 static void
 step(struct run *run, struct side *side)
 {
@@ -69,6 +89,8 @@ work(struct run *run, struct side *side, unsigned steps)
     for (unsigned i = 0; i < steps; i++) {
         run->traffic.next_command = i % run->plan->command_every ? G_MAXINT64 : 0;
         step(run, side);
+        if (i % LOOK_EVERY == 0)
+            look(run, side, "under traffic");
     }
     run->traffic.next_command = 0;
 }
@@ -97,6 +119,8 @@ begin(struct run *run)
     if (!check(run, run->driver_there, "driver", &error))
         return false;
     vdt_script_init(&run->script, &run->driver, (uint16_t) plan->vlans, plan->seed);
+    /* What is stuck in a ring out of use, a device without suspend cannot get rid of. */
+    run->script.patient = plan->no_suspend;
     if (!vdt_traffic_init(&run->traffic, &run->driver, &run->script, plan->seed))
         return wrong(run, "no thread for the guest");
     run->traffic.batch = plan->batch;
@@ -152,7 +176,11 @@ carry(struct run *run)
     g_autoptr(GBytes) again = vdt_snapshot_encode(run->state, &error);
     if (!check(run, again != NULL, "encoding again", &error))
         return false;
-    return g_bytes_equal(bytes, again) || wrong(run, "decode(encode(state)) is another state");
+    if (!g_bytes_equal(bytes, again))
+        return wrong(run, "decode(encode(state)) is encoded to other bytes");
+    g_autoptr(GPtrArray) differences = vdt_snapshot_diff(snapshot, run->state);
+    return differences->len == 0 || wrong(run, "decode(encode(state)) is another state: %s",
+                                          (char *) g_ptr_array_index(differences, 0));
 }
 
 static bool
@@ -171,7 +199,8 @@ books(struct run *run, const struct vdt_snapshot *snapshot, const char *when)
         return wrong(run, "%s: %" G_GUINT64_FORMAT " came back twice", when, sums.duplicated);
     if (run->driver.frames.corrupt)
         return wrong(run, "%s: a frame came back changed", when);
-    if (run->script.refused || run->script.wrong)
+    /* The command that the source was to refuse, and what it left as it was: holds(). */
+    if (run->script.refused > (run->plan->nak > 0) || run->script.wrong)
         return wrong(run, "%s: %s", when, run->script.trouble);
     why = ledger_check(&run->driver, snapshot);
     return !why || wrong(run, "%s: %s", when, why);
@@ -217,6 +246,7 @@ count(struct run *run)
     tally->migrations++;
     tally->packed += run->plan->packed;
     tally->no_suspend += run->plan->no_suspend;
+    tally->nacked += run->script.refused;
     for (unsigned i = 0; i < 2 * run->plan->pairs; i++) {
         if (i % 2 && run->state->rings[i].request_count > 0) {
             tally->in_flight++;
@@ -226,6 +256,47 @@ count(struct run *run)
     tally->out_of_order += ledger_order_gap(&run->order, &run->driver);
 }
 
+/* A region more, and gone again, under traffic. */
+static bool
+grow(struct run *run)
+{
+    static const enum side_memory how[][2] = {
+        [PLAN_REGION] = {SIDE_ADD_REGION, SIDE_REMOVE_REGION},
+        [PLAN_TABLE] = {SIDE_LONGER_TABLE, SIDE_TABLE},
+    };
+    g_autoptr(GError) error = NULL;
+
+    if (run->plan->grows == PLAN_STAYS)
+        return true;
+    for (unsigned i = 0; i < 2; i++) {
+        if (!check(run, side_memory(&run->source, how[run->plan->grows][i], &error), "memory",
+                   &error) ||
+            !mapped(run, &run->source, i ? "without it again" : "with a region more"))
+            return false;
+        work(run, &run->source, 1 + plan_below(run->plan, 4));
+    }
+    run->tally->grown++;
+    return true;
+}
+
+/* A migration that is given up before the stop, then. */
+static bool
+waver(struct run *run)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!run->plan->wavers)
+        return true;
+    if (!check(run, side_log(&run->source, &run->driver, &error), "first dirty log", &error))
+        return false;
+    work(run, &run->source, 1 + plan_below(run->plan, 8));
+    if (!check(run, side_log_off(&run->source, &run->driver, &error), "end of the log", &error))
+        return false;
+    work(run, &run->source, 1 + plan_below(run->plan, 8));
+    run->tally->wavered++;
+    return true;
+}
+
 /* Dirty pages, the stop, and what the state says about it. */
 static bool
 leave(struct run *run)
@@ -233,8 +304,12 @@ leave(struct run *run)
     g_autoptr(GError) error = NULL;
     int64_t end;
 
+    run->tally->passed_through += inside_passed_through(&run->source);
+    run->tally->packed_through += inside_passed_through(&run->source) && run->plan->packed;
     if (!check(run, side_log(&run->source, &run->driver, &error), "dirty log", &error))
         return false;
+    if (inside_passed_through(&run->source))
+        return wrong(run, "the log is on and the device still has the guest's own rings");
     vdt_ram_copy(&run->ram[1], &run->ram[0]);
     work(run, &run->source, run->plan->steps_logging);
     copy_round(run);
@@ -244,7 +319,8 @@ leave(struct run *run)
     end = g_get_monotonic_time() + plan_below(run->plan, 150);
     while (g_get_monotonic_time() < end)
         side_run(&run->source);
-    if (!check(run, side_stop(&run->source, &run->driver, run->bases, &error), "stop", &error))
+    if (!check(run, side_stop(&run->source, &run->driver, run->bases, &error), "stop", &error) ||
+        !look(run, &run->source, "at the stop"))
         return false;
     vdt_ram_take(&run->ram[0], run->source.log, copy_page, run);
     if (!same_memory(run, "at the stop") ||
@@ -297,6 +373,8 @@ refused(struct run *run)
     side_run(&run->target);
     if (!same_memory(run, "after a refused command"))
         return false;
+    if (side_frames_out(&run->target))
+        return wrong(run, "the refusing destination has sent frames");
     run->tally->refused++;
     return sound(run, &run->target, "refusing destination");
 }
@@ -307,11 +385,13 @@ resume(struct run *run, struct side **ret_side)
     g_autoptr(GError) error = NULL;
 
     *ret_side = &run->source;
+    run->own_frames = inside_own_frames(&run->source);
     if (!check(run, vdt_driver_move(&run->driver, &run->ram[0], &error), "back", &error) ||
         !check(run, side_start(&run->source, &run->driver, run->bases, &error),
                "going on at the source", &error))
         return false;
-    run->tally->resumed++;
+    run->tally->resumed += run->plan->end == PLAN_REFUSE;
+    run->tally->cancelled += run->plan->end == PLAN_CANCEL;
     return true;
 }
 
@@ -342,6 +422,28 @@ replay_twice(struct run *run, struct side *side)
     return holds(run, side, "after a second replay");
 }
 
+/* What came back on the transmit rings is what the devices have sent, all of them together: none
+ * was given back unsent or sent twice. */
+static bool
+sent_once(struct run *run)
+{
+    uint64_t came_back = 0, sent = side_frames_out(&run->source), own = run->own_frames;
+
+    own += inside_own_frames(&run->source);
+    if (run->target.context) {
+        sent += side_frames_out(&run->target);
+        own += inside_own_frames(&run->target);
+    }
+    for (unsigned i = 0; i < run->driver.config.pairs; i++)
+        came_back += run->driver.pair[i].tx.used;
+    return (sent >= came_back && sent <= came_back + own) ||
+           wrong(run,
+                 "the devices have sent %" G_GUINT64_FORMAT
+                 " frames, the guest has %" G_GUINT64_FORMAT " back, and %" G_GUINT64_FORMAT
+                 " were our own",
+                 sent, came_back, own);
+}
+
 static bool
 finish(struct run *run, struct side *side)
 {
@@ -370,7 +472,7 @@ finish(struct run *run, struct side *side)
     vdt_driver_sum(&run->driver, &sums);
     run->tally->chains += sums.used;
     run->tally->commands += run->script.acked;
-    return sound(run, side, "side that went on");
+    return sent_once(run) && sound(run, side, "side that went on");
 }
 
 static bool
@@ -381,9 +483,7 @@ migrate(struct run *run)
     if (!begin(run))
         return false;
     work(run, &run->source, run->plan->steps_before);
-    if (side_mapped(&run->source) < run->ram[0].size)
-        return wrong(run, "the device has less mapped than the guest's memory");
-    if (!leave(run))
+    if (!mapped(run, &run->source, "before the move") || !grow(run) || !waver(run) || !leave(run))
         return false;
     bool refuse = run->plan->end == PLAN_REFUSE || run->plan->end == PLAN_AGAIN;
     if (refuse && !refused(run))
@@ -391,7 +491,8 @@ migrate(struct run *run)
     bool back = run->plan->end == PLAN_REFUSE || run->plan->end == PLAN_CANCEL;
     if (!(back ? resume(run, &side) : arrive(run, &side)))
         return false;
-    return holds(run, side, "after the switch") && replay_twice(run, side) && finish(run, side);
+    return mapped(run, side, "after the switch") && holds(run, side, "after the switch") &&
+           replay_twice(run, side) && finish(run, side) && mapped(run, side, "in the end");
 }
 
 static void
@@ -401,7 +502,7 @@ unmapped(struct run *run, struct side *side, const char *name)
         return;
     vdt_nic_backend()->disconnected(side->nic);
     uint64_t left = side_mapped(side);
-    if (left >= run->ram[0].size)
+    if (left > 0)
         wrong(run, "the %s has %" G_GUINT64_FORMAT " bytes mapped after the end", name, left);
 }
 

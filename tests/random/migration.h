@@ -8,9 +8,11 @@
 #include "random/plan.h"
 
 struct tally {
-    unsigned long migrations, packed, in_flight, out_of_order, refused, resumed, no_suspend, twice;
-    unsigned long passthrough;
-    unsigned long commands, chains, pages;
+    unsigned long migrations, packed, in_flight, out_of_order, refused, no_suspend, twice;
+    unsigned long resumed, cancelled; /* at the source: after a refusal, without */
+    unsigned long passed_through, packed_through, wavered; /* before the log went on */
+    unsigned long grown, nacked;
+    unsigned long commands, chains, pages, looks;
 };
 
 /* Both memories are lent, and used by one seed after the other. NULL, or why it failed; g_free().

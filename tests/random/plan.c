@@ -73,6 +73,13 @@ plan_draw(struct plan *plan, uint64_t seed)
         (enum plan_end[]){PLAN_MOVE, PLAN_MOVE,   PLAN_MOVE,  PLAN_MOVE,
                           PLAN_MOVE, PLAN_REFUSE, PLAN_AGAIN, PLAN_CANCEL}[plan_below(plan, 8)];
     plan->twice = one_in(plan, 4);
+    plan->wavers = one_in(plan, 4);
+    plan->grows = (enum plan_memory[]){PLAN_REGION, PLAN_TABLE, PLAN_STAYS,
+                                       PLAN_STAYS,  PLAN_STAYS, PLAN_STAYS}[plan_below(plan, 6)];
+    /* Not where it starts twice: the same command of the replay would be refused. */
+    if (plan->grows != PLAN_TABLE && (plan->end == PLAN_MOVE || plan->end == PLAN_AGAIN) &&
+        one_in(plan, 4))
+        plan->nak = 1 + plan_below(plan, 12);
     if (plan->ooo)
         g_string_append(slow, ",ooo");
     if (plan->no_suspend)
@@ -81,8 +88,10 @@ plan_draw(struct plan *plan, uint64_t seed)
         g_string_append_printf(slow, ",hold=%u", plan->hold);
     if (plan->latency)
         g_string_append_printf(slow, ",latency=%u", plan->latency);
-    plan->source = spec(plan, slow->str);
     plan->target = spec(plan, plan->ooo && one_in(plan, 2) ? ",ooo" : "");
+    if (plan->nak)
+        g_string_append_printf(slow, ",nak=%u", plan->nak);
+    plan->source = spec(plan, slow->str);
 }
 
 void
@@ -99,9 +108,11 @@ plan_describe(const struct plan *plan)
     static const char *const ends[] = {"moves", "is refused", "is refused, then moves",
                                        "is cancelled"};
 
-    return g_strdup_printf("%s, %s, %s%s%s, vlans %u, steps %u and %u: it %s",
+    return g_strdup_printf("%s, %s, %s%s%s%s%s, vlans %u, steps %u and %u: it %s",
                            plan->packed ? "packed" : "split", plan->source,
                            plan->policy == VDT_SHADOW_ALWAYS ? "always shadow" : "auto",
                            plan->event_idx ? ", event idx" : "", plan->indirect ? ", indirect" : "",
+                           plan->wavers ? ", wavers" : "",
+                           ((const char *const[]){"", ", a region", ", a table"})[plan->grows],
                            plan->vlans, plan->steps_before, plan->steps_logging, ends[plan->end]);
 }

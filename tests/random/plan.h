@@ -18,6 +18,13 @@ enum plan_end {
     PLAN_CANCEL, /* the source stopped, and goes on */
 };
 
+/* A region of memory that comes and goes under traffic. */
+enum plan_memory {
+    PLAN_STAYS,
+    PLAN_REGION, /* by itself: the device goes on */
+    PLAN_TABLE,  /* with a whole new table: the device starts anew */
+};
+
 struct plan {
     uint64_t seed;
     GRand *rand; /* owned: for what is drawn on the way */
@@ -28,7 +35,10 @@ struct plan {
     unsigned vlans;
     enum vdt_shadow_policy policy;
     enum plan_end end;
-    bool twice;            /* replay a second time */
+    bool twice;  /* replay a second time */
+    bool wavers; /* the log goes on, off and on again */
+    enum plan_memory grows;
+    unsigned nak;          /* the command of the guest that the source refuses; 0: none */
     char *source, *target; /* owned: specs of the devices */
 };
 

@@ -15,6 +15,8 @@
 #define DEADLINE_MS 2000
 #define PROTOCOL_STATUS 16
 #define LOG_ALL VDT_BIT(VHOST_F_LOG_ALL)
+#define MORE_SIZE 0x10000u /* of the region that comes and goes */
+#define MORE_FRONTEND 0x100000000000ull
 
 bool
 side_open(struct side *side, const char *spec, enum vdt_shadow_policy policy, struct vdt_ram *ram,
@@ -45,6 +47,7 @@ side_close(struct side *side)
     vdt_nic_free(side->nic);
     if (side->log)
         munmap(side->log, side->ram->words * sizeof(uint64_t));
+    vdt_guest_map_unref(side->map);
     g_main_context_unref(side->context);
     *side = (struct side){0};
 }
@@ -119,17 +122,49 @@ await_start(struct side *side, GError **error)
     return false;
 }
 
+static struct vdt_guest_map *
+next_map(struct side *side, enum side_memory how, int fd, GError **error)
+{
+    struct vdt_region_spec specs[VDT_RAM_REGIONS + 1];
+    struct vdt_region_spec *more = &specs[VDT_RAM_REGIONS];
+
+    vdt_ram_specs(side->ram, specs);
+    *more = (struct vdt_region_spec){.gpa = more[-1].gpa + more[-1].size + MORE_SIZE,
+                                     .size = MORE_SIZE,
+                                     .frontend = MORE_FRONTEND,
+                                     .fd = fd};
+    side->regions = VDT_RAM_REGIONS + (how == SIDE_LONGER_TABLE || how == SIDE_ADD_REGION);
+    switch (how) {
+    case SIDE_ADD_REGION:
+        return vdt_guest_map_with(side->map, more, error);
+    case SIDE_REMOVE_REGION:
+        return vdt_guest_map_without(side->map, more->gpa, more->size, more->frontend, error);
+    default:
+        return vdt_guest_map_from_table(specs, side->regions, error);
+    }
+}
+
+bool
+side_memory(struct side *side, enum side_memory how, GError **error)
+{
+    VDT_AUTO_FD fd = vdt_memfd("random-more", MORE_SIZE, error);
+    struct vdt_guest_map *map = fd < 0 ? NULL : next_map(side, how, fd, error);
+
+    if (!map)
+        return false;
+    vdt_guest_map_unref(side->map);
+    side->map = map;
+    return vdt_nic_backend()->set_memory(side->nic, map, error);
+}
+
 bool
 side_start(struct side *side, struct vdt_driver *driver, const uint32_t *bases, GError **error)
 {
     const struct vdt_backend_ops *ops = vdt_nic_backend();
     unsigned count = vdt_driver_queue_count(driver);
-    struct vdt_region_spec specs[VDT_RAM_REGIONS];
 
-    vdt_ram_specs(side->ram, specs);
-    VDT_AUTO(guest_map) map = vdt_guest_map_from_table(specs, VDT_RAM_REGIONS, error);
-    if (!map || !ops->set_features(side->nic, driver->config.features, error) ||
-        !ops->set_memory(side->nic, map, error))
+    if (!ops->set_features(side->nic, driver->config.features, error) ||
+        !side_memory(side, SIDE_TABLE, error))
         return false;
     for (unsigned i = 0; i < count; i++) {
         const struct vdt_queue *queue = vdt_driver_queue(driver, i);
@@ -162,6 +197,12 @@ side_log(struct side *side, struct vdt_driver *driver, GError **error)
     side->log = map;
     return vdt_nic_backend()->set_log(side->nic, fd, 0, size, error) &&
            vdt_nic_backend()->set_features(side->nic, driver->config.features | LOG_ALL, error);
+}
+
+bool
+side_log_off(struct side *side, struct vdt_driver *driver, GError **error)
+{
+    return vdt_nic_backend()->set_features(side->nic, driver->config.features, error);
 }
 
 bool
@@ -222,9 +263,9 @@ side_mapped(struct side *side)
 }
 
 uint64_t
-side_commands(struct side *side)
+side_frames_out(struct side *side)
 {
     VDT_SIM_LOCKED(side->dev);
 
-    return sim->commands;
+    return sim->frames_out;
 }

@@ -10,6 +10,10 @@
 #include "daemon/nic.h"
 #include "guest/driver.h"
 
+/* Memory as a VMM tells it: a whole table, without or with a region that no ring uses, or that
+ * region alone. A new table is mapped anew, so that the rings move. */
+enum side_memory { SIDE_TABLE, SIDE_LONGER_TABLE, SIDE_ADD_REGION, SIDE_REMOVE_REGION };
+
 struct side {
     GMainContext *context;  /* owned */
     struct vdt_device *dev; /* the NIC's; for a look at the simulator */
@@ -17,7 +21,9 @@ struct side {
     struct vdt_ram *ram;    /* borrowed */
     uint64_t offered;
     struct virtio_net_config config;
-    uint64_t *log; /* owned mapping of ram->words, NULL while off */
+    uint64_t *log;             /* owned mapping of ram->words, NULL before the first */
+    struct vdt_guest_map *map; /* owned: what the side was told last */
+    unsigned regions;          /* of memory, as the side was told last */
 };
 
 bool side_open(struct side *side, const char *spec, enum vdt_shadow_policy policy,
@@ -29,6 +35,8 @@ void side_run(struct side *side);   /* what the control thread has to do */
 bool side_start(struct side *side, struct vdt_driver *driver, const uint32_t *bases,
                 GError **error);
 bool side_log(struct side *side, struct vdt_driver *driver, GError **error);
+bool side_log_off(struct side *side, struct vdt_driver *driver, GError **error);
+bool side_memory(struct side *side, enum side_memory how, GError **error);
 bool side_stop(struct side *side, struct vdt_driver *driver, uint32_t *ret_bases, GError **error);
 bool side_reset(struct side *side, GError **error);
 
@@ -40,5 +48,5 @@ char *side_device_state(struct side *side, GError **error);
 char *side_faults(struct side *side);
 /* Bytes that the device has mapped, all spaces. */
 uint64_t side_mapped(struct side *side);
-/* Commands that the device has seen since it was made. */
-uint64_t side_commands(struct side *side);
+/* Frames that the device has put on the wire since it was made. */
+uint64_t side_frames_out(struct side *side);
