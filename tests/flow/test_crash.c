@@ -106,7 +106,7 @@ static void
 finish(struct rig *rig, struct area *area)
 {
     rig_traffic(rig, 300);
-    rig_settle(rig, 300);
+    rig_drain(rig, 5000);
     cr_expect_eq(rig->sent_done, rig->next_send, "%u of %u used", rig->sent_done, rig->next_send);
     cr_expect_eq(rig->corrupt + rig->broken, 0);
     for (unsigned i = 0; i < 2; i++) {
@@ -161,7 +161,7 @@ ParameterizedTest(struct way *way, crash, every_request_is_used_by_the_next_trac
         rig_set_rings(&rig, base);
         again[0] += ran_again(&rig, 0);
         again[1] += ran_again(&rig, 1);
-        rig_settle(&rig, 300);
+        rig_drain(&rig, 5000);
         cr_assert_eq(rig.sent_done, rig.next_send, "%s, round %u: %u of %u used", way->spec, round,
                      rig.sent_done, rig.next_send);
     }
@@ -192,7 +192,7 @@ Test(crash, crash_after_a_crash_loses_nothing)
             again += ran_again(&rig, 1);
         }
         cr_expect_gt(again, 0);
-        rig_settle(&rig, 500);
+        rig_drain(&rig, 5000);
         finish(&rig, &area);
     }
 }
@@ -209,7 +209,7 @@ Test(crash, what_this_process_remembers_wins_over_the_area)
     give_area(&rig, &area);
     rig_set_rings(&rig, base);
     cr_expect_eq(ran_again(&rig, 0) + ran_again(&rig, 1), 0, "nothing was done twice");
-    rig_settle(&rig, 300);
+    rig_drain(&rig, 5000);
     finish(&rig, &area);
 }
 

@@ -21,7 +21,8 @@ TestSuite(daemon_abuse, .init = NULL, .fini = vm_clean, .timeout = 60);
 #define CONTROL                                                                                    \
     (VDT_BIT(VIRTIO_NET_F_CTRL_VQ) | VDT_BIT(VIRTIO_NET_F_CTRL_RX) |                               \
      VDT_BIT(VIRTIO_NET_F_CTRL_MAC_ADDR) | VDT_BIT(VIRTIO_NET_F_MAC))
-#define TOLD_TO_END_US (2 * G_USEC_PER_SEC + G_USEC_PER_SEC / 2)
+/* Between the tracker's own patience, 2 s, and the deadline of 20 s that these tests give it. */
+#define TOLD_TO_END_US (9 * G_USEC_PER_SEC)
 
 static void
 must(bool ok, GError **error)
@@ -54,16 +55,49 @@ open_fds(const struct tracker *tracker)
     return n;
 }
 
-/* What belongs to a client that has left goes soon, not at once. */
+/* What belongs to a client that has left goes soon, not at once: @before may have counted one that
+ * was just going. */
 static void
-assert_open_fds(const struct tracker *tracker, unsigned expected)
+assert_open_fds(const struct tracker *tracker, unsigned before)
 {
-    int64_t end = g_get_monotonic_time() + 3 * G_USEC_PER_SEC;
+    int64_t end = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;
 
-    while (open_fds(tracker) != expected && g_get_monotonic_time() < end)
+    while (open_fds(tracker) > before && g_get_monotonic_time() < end)
         g_usleep(10000);
-    cr_assert_eq(open_fds(tracker), expected, "%u descriptors, %u before", open_fds(tracker),
-                 expected);
+    cr_assert_leq(open_fds(tracker), before, "%u descriptors, %u before", open_fds(tracker),
+                  before);
+}
+
+/* The device has a command that it never answers. */
+static void
+await_command(void)
+{
+    int64_t end = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;
+
+    for (bool there = false; !there;) {
+        g_autoptr(JsonNode) status = vm_cli_json("status", "a", NULL);
+        JsonObject *device = json_object_get_object_member(json_node_get_object(status), "device");
+        JsonArray *rings = json_object_get_array_member(
+            json_object_get_object_member(device, "internals"), "rings");
+
+        for (unsigned i = 0; i < json_array_get_length(rings); i++) {
+            JsonObject *ring = json_array_get_object_element(rings, i);
+
+            there |= g_str_equal(json_object_get_string_member(ring, "role"), "control") &&
+                     json_object_get_int_member(ring, "in_flight") > 0;
+        }
+        cr_assert_lt(g_get_monotonic_time(), end, "the command does not reach the device");
+    }
+}
+
+/* The tracker's loop has something else to do than to answer. */
+static void
+await_silence(void)
+{
+    int64_t end = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;
+
+    while (system("timeout 1 " VDT_TRACKER_EXE " status a >/dev/null 2>&1") == 0)
+        cr_assert_lt(g_get_monotonic_time(), end, "the tracker answers on");
 }
 
 /* The control queue's chain of one command, and nobody waits for it. */
@@ -143,7 +177,6 @@ Test(daemon_abuse, hundreds_of_frontends_leave_nothing_behind)
         vm_disconnect(&vm);
         vm_reboot(&vm);
         if (i == 100) {
-            g_usleep(300000);
             before = open_fds(&a);
         }
         vm_connect(&vm, "a");
@@ -201,7 +234,7 @@ Test(daemon_abuse, signal_is_heeded_while_a_command_waits_for_its_answer)
 
     begin(&vm, &a, "sim:loop,cvq-silent", words);
     post_command(&vm);
-    g_usleep(50000);
+    await_command();
     int64_t told = g_get_monotonic_time();
     cr_assert_eq(tracker_end(&a), 0);
     cr_assert_lt(g_get_monotonic_time() - told, TOLD_TO_END_US);
@@ -218,9 +251,9 @@ Test(daemon_abuse, signal_is_heeded_in_the_middle_of_a_wait)
 
     begin(&vm, &a, "sim:loop,cvq-silent", words);
     post_command(&vm);
-    g_usleep(50000);
+    await_command();
     vm_disconnect(&vm);
-    g_usleep(100000);
+    await_silence();
     int64_t told = g_get_monotonic_time();
     cr_assert_eq(tracker_end(&a), 1);
     cr_assert_lt(g_get_monotonic_time() - told, TOLD_TO_END_US);

@@ -161,7 +161,7 @@ static void
 finish(struct rig *rig)
 {
     rig_traffic(rig, 300);
-    rig_settle(rig, 300);
+    rig_drain(rig, 5000);
     cr_expect_eq(rig->sent_done, rig->next_send, "%u of %u sent", rig->sent_done, rig->next_send);
     cr_expect_eq(rig->duplicated + rig->corrupt + rig->broken, 0, "%u doubled, %u corrupt",
                  rig->duplicated, rig->corrupt);

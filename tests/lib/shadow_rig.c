@@ -297,6 +297,29 @@ rig_settle(struct rig *rig, unsigned ms)
     return true;
 }
 
+#define QUIET_MS 30 /* longer than any device of these tests takes its time */
+
+bool
+rig_drain(struct rig *rig, unsigned ms)
+{
+    int64_t now = g_get_monotonic_time(), end = now + (int64_t) ms * 1000;
+    int64_t last = now;
+    uint32_t received = rig->received;
+
+    while (rig->sent_done < rig->next_send ||
+           (rig->received < rig->next_send && now < last + QUIET_MS * 1000)) {
+        if (now > end)
+            break;
+        rig_poll(rig);
+        g_usleep(50);
+        now = g_get_monotonic_time();
+        if (rig->sent_done < rig->next_send || rig->received != received)
+            last = now;
+        received = rig->received;
+    }
+    return rig->sent_done == rig->next_send;
+}
+
 /* Where everything stands, for a failure's message. */
 static char *
 describe(struct rig *rig)

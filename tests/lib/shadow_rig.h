@@ -60,6 +60,9 @@ unsigned rig_send(struct rig *rig, unsigned n);
 void rig_poll(struct rig *rig);
 /* Until all that was sent is done and came back, or @ms passed; true if so. */
 bool rig_settle(struct rig *rig, unsigned ms);
+/* Until all that was sent is done, at most @ms, and then nothing more comes back for a moment: where
+ * a device that is taken away may have frames that nobody gets. True if all is done. */
+bool rig_drain(struct rig *rig, unsigned ms);
 /* Send @n frames in all, polling. */
 void rig_traffic(struct rig *rig, unsigned n);
 

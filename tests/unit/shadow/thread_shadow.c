@@ -79,7 +79,7 @@ run(const char *spec, uint64_t features)
         g_free(view.requests);
     }
     /* Frames that the device had not delivered when it was reset are gone; requests are not. */
-    rig_settle(&rig, 500);
+    rig_drain(&rig, 5000);
     bool ok = rig.sent_done == rig.next_send && rig.received > 0 &&
               rig.duplicated + rig.corrupt + rig.broken == 0;
     printf("# %s: %u sent, %u done, %u received, %u doubled, %u corrupt\n", spec, rig.next_send,
