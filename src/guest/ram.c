@@ -89,17 +89,26 @@ vdt_ram_wrote(struct vdt_ram *ram, uint64_t gpa, uint64_t len)
         __atomic_fetch_or(&ram->cpu[page / 64], 1ull << page % 64, __ATOMIC_SEQ_CST);
 }
 
-/* Which of @count words, at most 64, are not zero. Plain loads, which leave the cache lines of a log
- * that is mostly clean to those who mark in it, and no branch on what a word holds. */
+/* A plain load leaves the cache line of a log that is mostly clean to those who mark in it. */
+static inline uint64_t
+look(const uint64_t *word)
+{
+    return __atomic_load_n(word, __ATOMIC_RELAXED);
+}
+
+/* Which of @count words, at most 64, are not zero, without a branch on what a word holds. */
 static uint64_t
 dirty_words(const uint64_t *words, unsigned count)
 {
     uint64_t any = 0, dirty = 0;
+    unsigned i = 0;
 
-    for (unsigned i = 0; i < count; i++)
-        any |= __atomic_load_n(&words[i], __ATOMIC_RELAXED);
-    for (unsigned i = 0; any && i < count; i++)
-        dirty |= (uint64_t) (__atomic_load_n(&words[i], __ATOMIC_RELAXED) != 0) << i;
+    for (; i + 4 <= count; i += 4)
+        any |= look(words + i) | look(words + i + 1) | look(words + i + 2) | look(words + i + 3);
+    for (; i < count; i++)
+        any |= look(words + i);
+    for (i = 0; any && i < count; i++)
+        dirty |= (uint64_t) (look(words + i) != 0) << i;
     return dirty;
 }
 

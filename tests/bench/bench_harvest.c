@@ -106,7 +106,10 @@ main(int argc, char **argv)
     bench_init(&bench, "harvest", argc, argv);
     bench_pin();
     g_assert(vdt_ram_init(&h.ram, MEMORY, NULL));
-    h.log = g_new0(uint64_t, h.ram.words);
+    /* Pages of its own, as a log in use has: untouched, all of it would be one page of zeros. */
+    h.log = g_new(uint64_t, h.ram.words);
+    memset(h.log, 0xff, h.ram.words * sizeof(h.log[0]));
+    take(&h);
     h.dirty = g_new(uint64_t, PAGES);
     for (unsigned i = 0; i < G_N_ELEMENTS(percents); i++) {
         choose(&h, percents[i], 1);
