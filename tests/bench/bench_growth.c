@@ -2,8 +2,9 @@
 /*
  * How the cost of shadowing grows with rings, memory regions and VLANs: switch from passthrough to
  * shadow and back, stop, start from reset, start with replay. CPU time of the whole process (start
- * with replay: of the tracker's thread) over a device that does nothing. The exponent is that of
- * the largest size against an eighth of it: 1 is linear, 0 is flat.
+ * with replay: of the tracker's thread) over a device that does nothing. Where much is allocated
+ * and freed, which is from 16 rings on, page faults are a part of it. The exponent is that of the
+ * largest size against an eighth of it: 1 is linear, 0 is flat.
  */
 #include <math.h>
 #include <stdio.h>

@@ -5,8 +5,11 @@ set yrange [1:200000]
 set ytics format "%.0f"
 set ylabel "us, log scale"
 set key inside top left vertical reverse Left samplen 1.5 font ",10"
-grows(s, p) = sprintf("n^{%.2f}", real(system(sprintf("awk -F, -v s='%s: growth' -v p='%s' \
-    '$1 == \"growth\" && $2 == s && $3 == p {print $6}' '%s'", s, p, results))))
+# The exponent of the largest size against an eighth of it.
+grows(s, p) = sprintf("n^{%.2f}", real(system(sprintf("awk -F, -v s='%s' -v p='%s' \
+    '$1 == \"growth\" && $2 == s && $3 == p {at[++n] = $4; cost[n] = $6} \
+     END {for (i = n; i > 1 && at[i] * 8 > at[n]; i--); print log(cost[n] / cost[i]) / log(at[n] / at[i])}' '%s'", \
+    s, p, results))))
 line(s, p) = sprintf("< awk -F, -v s='%s' -v p='%s' '$1 == \"growth\" && $2 == s && $3 == p {print $4, $6}' '%s'", s, p, results)
 
 set title "rings" font ",12"
