@@ -81,9 +81,10 @@ vdt_traffic_step(struct vdt_traffic *traffic)
         if (sums.used > traffic->used_then)
             traffic->first_use = now;
     }
-    if (traffic->send)
+    if (traffic->send && now >= traffic->next_send) {
         some |= send_some(traffic);
-    else if (traffic->drain)
+        traffic->next_send = now + traffic->pace_us;
+    } else if (traffic->drain && !traffic->send)
         some |= send_draining(traffic);
     if (now >= traffic->next_command && vdt_script_step(traffic->script)) {
         traffic->next_command = now + traffic->command_gap_us;

@@ -21,8 +21,10 @@ struct vdt_traffic {
     pthread_cond_t changed;
     bool started, pause, paused, quit; /* by @lock */
     bool send;                         /* make frames */
-    bool drain;     /* no more receive buffers; a short frame for each that is still posted */
-    unsigned batch; /* frames a pair and step */
+    bool drain;       /* no more receive buffers; a short frame for each that is still posted */
+    unsigned batch;   /* frames a pair and step */
+    unsigned pace_us; /* between two steps that send, at least */
+    int64_t next_send;
     unsigned command_gap_us; /* between commands */
     int64_t next_command;
     int64_t first_use;  /* when a chain came back for the first time since mark(); 0: none yet */

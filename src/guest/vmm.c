@@ -179,6 +179,19 @@ vdt_vmm_log_start(struct vdt_vmm *vmm, struct vdt_driver *driver, GError **error
 }
 
 bool
+vdt_vmm_log_stop(struct vdt_vmm *vmm, struct vdt_driver *driver, GError **error)
+{
+    if (!vdt_frontend_set_features(vmm->frontend, driver->config.features | vmm->transport, error))
+        return false;
+    for (unsigned i = 0; i < vdt_driver_queue_count(driver); i++) {
+        if (!set_addr(vmm, vdt_driver_queue(driver, i), false, error))
+            return false;
+    }
+    log_stop(vmm);
+    return true;
+}
+
+bool
 vdt_vmm_stop(struct vdt_vmm *vmm, struct vdt_driver *driver, uint32_t *ret_bases, GError **error)
 {
     for (unsigned i = 0; i < vdt_driver_queue_count(driver); i++) {

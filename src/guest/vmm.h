@@ -35,6 +35,9 @@ bool vdt_vmm_start(struct vdt_vmm *vmm, struct vdt_driver *driver, const uint32_
 /* Everything that the device writes from here on is in the log. */
 bool vdt_vmm_log_start(struct vdt_vmm *vmm, struct vdt_driver *driver, GError **error);
 
+/* A migration is given up: nothing is logged any more. */
+bool vdt_vmm_log_stop(struct vdt_vmm *vmm, struct vdt_driver *driver, GError **error);
+
 /* Stop every ring; where they stand goes to @ret_bases. Then reset the device. */
 bool vdt_vmm_stop(struct vdt_vmm *vmm, struct vdt_driver *driver, uint32_t *ret_bases,
                   GError **error);

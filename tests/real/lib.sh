@@ -13,6 +13,7 @@ build=${VDT_BUILD:-$top/build}
 work=/run/$test_name # everything the test writes, in memory; small files are kept when it fails
 cases=0
 failures=0
+on_failure=() # commands that put more logs into $work
 part= # of a test with several: stands before its cases' names
 
 # session NAME: what follows is that part of the test, with files of its own.
@@ -46,6 +47,8 @@ leave() {
     trap - EXIT
     set +e
     if ((rc != 0 || failures > 0)); then
+        local collect
+        for collect in "${on_failure[@]}"; do "$collect"; done
         rm -rf "$kept"
         mkdir -p "$kept"
         (cd "/run/$test_name" && find . -xdev -type f -size -4M -exec cp --parents -t "$kept" {} +)

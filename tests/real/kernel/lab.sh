@@ -107,7 +107,9 @@ lab_boot() {
     local card cards=()
     for card in 0 1; do
         ip tuntap add dev "vpt$card" mode tap multi_queue vnet_hdr
-        ip link set "vpt$card" up
+        # No frames but the guest's, and none dropped on the way to it.
+        sysctl -q -w "net.ipv6.conf.vpt$card.disable_ipv6=1"
+        ip link set "vpt$card" txqueuelen 20000 arp off up
         cards+=(-netdev "tap,id=n$card,ifname=vpt$card,queues=4,script=no,downscript=no"
             -device "virtio-net-pci,id=net$card,netdev=n$card,mac=52:54:00:00:53:0$card,addr=0x$((card + 2)),disable-legacy=on,iommu_platform=on,ats=off,vectors=12,romfile=,ctrl_vq=on,ctrl_rx=on,ctrl_rx_extra=on,ctrl_vlan=on,ctrl_mac_addr=on,ctrl_guest_offloads=on,mq=on,rss=on")
     done
@@ -119,12 +121,17 @@ lab_boot() {
         -chardev "file,id=c0,path=$work/console.log" -serial chardev:c0 \
         -chardev "socket,id=c1,path=$work/lab.sock,server=on,wait=off" -serial chardev:c1 \
         -qmp "unix:$work/qmp.sock,server=on,wait=off" "${cards[@]}" "$@"
+    on_failure+=(lab_logs)
     wait_for "${LAB_BOOT_SECONDS:-90}" grep -q 'the lab is ready' "$work/console.log"
 }
 
 # lab COMMAND [SECONDS]: its stdout and exit code are the command's (124: too late).
 lab() {
     python3 "$lab_here/lab.py" "$work/lab.sock" "${2:-30}" <<<"$1"
+}
+
+lab_logs() {
+    in_lab 'tail -n 200 /tmp/*.log; dmesg | tail -n 30; vdpa-tracker status src; tail -n 3 /tmp/guest.out' 10 >"$work/machine.log" 2>&1
 }
 
 lab_stop() {

@@ -48,3 +48,8 @@ guest_close() {
     echo quit >/tmp/guest.in
     patiently 10 sh -c '! pidof kernel-guest'
 }
+
+# mode NAME: "mode  shadow" or the like.
+mode() {
+    vdpa-tracker status "$1" | sed -n 's/^\(mode *[a-z]*\).*/\1/p'
+}

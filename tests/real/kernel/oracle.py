@@ -15,6 +15,7 @@ import time
 
 VLAN_BYTES = 512
 KEY_MAX = 40
+LINK_UP = 1
 
 
 class Monitor:
@@ -69,7 +70,7 @@ def mac(octets):
 
 
 def rss(data, end):
-    """The subsection of that name, b"" when there is none: it is written while RSS is on."""
+    """The subsection of that name, None where there is none: it is written while RSS is on."""
     name = b"virtio-net-device/rss"
     at = data.find(bytes([len(name)]) + name, 0, end)
     if at < 0:
@@ -84,8 +85,8 @@ def rss(data, end):
             "hash_types": hash_types, "default": default, "key": key.hex(), "table": list(table)}
 
 
-def net_section(data, pairs_max, address, filters):
-    """What virtio-net's part of @data says; found by its address and its filters' place in it."""
+def net_section(data, pairs_max, address):
+    """What virtio-net's part of @data says, found by its address."""
     at, found = 0, []
     want = bytes(int(part, 16) for part in address.split(":"))
     while (at := data.find(want, at)) >= 0:
@@ -104,10 +105,11 @@ def net_section(data, pairs_max, address, filters):
             continue
         if vnet > 64 or pairs_there != pairs_max or not 1 <= pairs <= pairs_max:
             continue
-        read.at += 4 * (pairs_max - 1)  # tx_waiting of the others
-        found.append({"status": status, "alluni": bool(alluni), "nomulti": bool(nomulti),
+        read.at += 4 * (pairs - 1)  # tx_waiting of the others in use
+        found.append({"status": status & LINK_UP, "allmulti": bool(allmulti), "alluni": bool(alluni), "nomulti": bool(nomulti),
                       "nouni": bool(nouni), "nobcast": bool(nobcast), "pairs": pairs,
-                      "offloads": read("Q"), "end": read.at})
+                      # There since CTRL_GUEST_OFFLOADS was negotiated; else a subsection's text.
+                      "offloads": read("Q") if data[read.at] == 0 else None, "end": read.at})
     if len(found) != 1:
         raise RuntimeError(f"{len(found)} places of the stream look like the state of {address}")
     return found[0]
@@ -118,7 +120,7 @@ def main():
     monitor = Monitor(path)
     filters, = [entry for entry in monitor("query-rx-filter") if entry["name"] == card]
     data = monitor.stream()
-    state = net_section(data, 4, filters["main-mac"], filters)
+    state = net_section(data, 4, filters["main-mac"])
     end = state.pop("end")
     state["rss"] = rss(data[end:end + 8192], 8192)
     # Printed the wrong way round by every QEMU that was looked at; nobcast above is right.
