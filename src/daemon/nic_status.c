@@ -169,6 +169,7 @@ vdt_nic_status(struct vdt_nic *nic)
     add_text(builder, "phase", vdt_phase_name(nic->phase));
     add_text(builder, "mode", vdt_mode_name(vdt_shadow_mode(nic->shadow)));
     add_text(builder, "reason", vdt_shadow_mode_reason(nic->shadow));
+    add_count(builder, "cvq_asid", vdt_shadow_cvq_asid(nic->shadow));
     add_text(builder, "failure", nic->failure);
     add_text(builder, "unmigratable", nic->model.unmigratable ? nic->model.unmigratable : broken);
     add_bool(builder, "logging", vdt_shadow_logging(nic->shadow));

@@ -201,6 +201,8 @@ bool vdt_shadow_load_ring(struct vdt_shadow *shadow, uint32_t ring, struct vdt_r
 
 enum vdt_mode vdt_shadow_mode(const struct vdt_shadow *shadow);
 const char *vdt_shadow_mode_reason(const struct vdt_shadow *shadow); /* why this mode */
+/* The address space of the control queue's buffers; 0: that of the data rings. */
+uint32_t vdt_shadow_cvq_asid(const struct vdt_shadow *shadow);
 bool vdt_shadow_logging(const struct vdt_shadow *shadow);
 /* Why a migration would have to be refused now (device misbehaved, in-flight unknown), or NULL. */
 const char *vdt_shadow_unmigratable(const struct vdt_shadow *shadow);

@@ -154,6 +154,12 @@ vdt_shadow_mode(const struct vdt_shadow *s)
     return s->mode;
 }
 
+uint32_t
+vdt_shadow_cvq_asid(const struct vdt_shadow *s)
+{
+    return s->place->cvq_asid;
+}
+
 const char *
 vdt_shadow_mode_reason(const struct vdt_shadow *s)
 {

@@ -305,6 +305,9 @@ migrate(struct guest *guest, char **words, JsonBuilder *answer, GError **error)
         ok = downtime >= 0 || fail(error, "nothing comes back at the destination");
         say(answer, "downtime_us", (uint64_t) downtime);
         say(answer, "sent_before", sent);
+        vdt_traffic_pause(&guest->traffic);
+        say(answer, "sent_by_then", guest->driver.frames.sent);
+        vdt_traffic_resume(&guest->traffic);
         say(answer, "state_bytes", migrate.state->len);
         say(answer, "pages_logged", migrate.distinct);
         say(answer, "pages_missed", migrate.missed);

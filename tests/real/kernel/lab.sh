@@ -19,7 +19,7 @@ lab_cache=${VDT_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/vdpa-tracker}/ke
 lab_modules='irqbypass vdpa vhost_iotlb vhost vhost_vdpa' # of the kernel's package
 lab_built='vringh vp_vdpa vdpa_sim vdpa_sim_net vdpa_sim_blk' # ours, in the order of insmod
 
-# Prints why not and returns 1 where packages are not to be had.
+# Returns 1, and why in $lab_why, where packages are not to be had.
 lab_build() {
     local root=$lab_cache/root kernel source mirror
     [[ ! -e $lab_cache/ready ]] || return 0
@@ -36,7 +36,8 @@ lab_build() {
         --include="linux-image-cloud-amd64,linux-headers-cloud-amd64,$lab_source,gcc,make,busybox-static" \
         "$lab_suite" "$root" "$mirror" >"$lab_cache/packages.log" 2>&1 || {
         rm -rf "$root"
-        echo "packages of $lab_suite could not be fetched: $(grep '^E:' "$lab_cache/packages.log" | tail -n 1)"
+        # shellcheck disable=SC2034 # for the caller
+        lab_why="packages of $lab_suite could not be fetched: $(grep '^E:' "$lab_cache/packages.log" | tail -n 1)"
         return 1
     }
     kernel=$(basename "$root"/usr/lib/modules/*-cloud-amd64)
@@ -55,8 +56,9 @@ lab_build() {
         exec chroot "$0" /usr/bin/env -i PATH=/usr/sbin:/usr/bin make -C "/usr/src/linux-headers-$1" M=/build modules' \
         "$root" "$kernel" >"$lab_cache/modules.log" 2>&1 || {
         tail -n 20 "$lab_cache/modules.log" >&2
-        echo "the modules of $lab_source could not be built for $kernel"
-        return 1
+        # Not a reason to skip: what was fetched should build.
+        echo "not ok 1 - the modules of $lab_source are built for $kernel"
+        exit 1
     }
     lab_keep "$root" "$kernel"
     rm -rf "$root"
