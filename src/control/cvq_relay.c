@@ -169,15 +169,25 @@ give_back(struct vdt_cvq_relay *relay, uint8_t ack, const uint8_t *reply, uint32
         break_ring(relay, vdt_ring_fault_name(relay->ring.fault));
 }
 
+static uint16_t
+after(const struct vdt_ring_format *format, uint16_t pos, uint16_t slots)
+{
+    return format->kind == VDT_RING_SPLIT ? (uint16_t) (pos + 1)
+                                          : vdt_packed_advance(pos, slots, format->num);
+}
+
 /* @reply_len is 0 unless @ack is OK. */
 static void
 finish(struct vdt_cvq_relay *relay, uint8_t ack, const uint8_t *reply, uint32_t reply_len)
 {
+    const uint16_t pos = relay->ring.pos.used;
     const struct vdt_cvq_event event = {
         .command = relay->command,
         .ack = ack,
         .forwarded = relay->forwarded,
         .us = g_get_monotonic_time() - relay->taken_at,
+        .pos = pos,
+        .next = after(&relay->config.format, pos, relay->chain.slots),
     };
 
     relay->posted = false;

@@ -28,6 +28,7 @@ struct vdt_cvq_event {
     uint8_t ack;
     bool forwarded; /* it reached the device */
     int64_t us;     /* from take to ack */
+    uint16_t pos, next; /* where the guest's ring stands before and after it is given back */
 };
 
 struct vdt_cvq_relay_hooks {

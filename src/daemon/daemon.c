@@ -26,6 +26,8 @@
 #define PATIENCE_MS 1500
 
 struct daemon {
+    const char *name;
+    int lock; /* owned */
     GMainLoop *loop;
     struct vdt_nic *nic;
     struct vdt_listener *listener;
@@ -81,6 +83,15 @@ take_file(struct vdt_nic *nic, const char *path, GError **error)
     return snapshot && vdt_nic_restore(nic, snapshot, &commands, error);
 }
 
+/* What a tracker before this one left must not be found by one after it. */
+static void
+forget_files(const struct vdt_nic_options *nic)
+{
+    if (unlink(nic->journal) == 0)
+        vdt_warning("%s: the state of the guest before this start is thrown away", nic->name);
+    unlink(nic->inflight);
+}
+
 static bool
 set_up(struct daemon *daemon, const struct vdt_daemon_options *options, GError **error)
 {
@@ -88,12 +99,24 @@ set_up(struct daemon *daemon, const struct vdt_daemon_options *options, GError *
     g_autofree char *path = options->socket_path ? g_strdup(options->socket_path)
                                                  : vdt_runtime_path(options->name, ".sock");
 
+    g_autofree char *journal = vdt_runtime_path(options->name, ".journal");
+    g_autofree char *inflight = vdt_runtime_path(options->name, ".inflight");
+
     nic.name = options->name;
+    nic.journal = journal;
+    nic.inflight = inflight;
     if (!vdt_runtime_dir_make(error))
+        return false;
+    daemon->lock = vdt_runtime_lock(options->name, error);
+    if (daemon->lock < 0)
         return false;
     struct vdt_device *dev = vdt_device_open(options->device, error);
     if (!dev)
         return false;
+    if (options->no_recovery) {
+        forget_files(&nic);
+        nic.journal = nic.inflight = NULL;
+    }
     daemon->nic = vdt_nic_new(dev, &nic, error);
     if (!daemon->nic || (options->restore && !take_file(daemon->nic, options->restore, error)))
         return false;
@@ -117,6 +140,7 @@ take_down(struct daemon *daemon)
     g_clear_pointer(&daemon->nic, vdt_nic_free);
     g_clear_pointer(&daemon->last_call, vdt_last_call_free);
     g_clear_pointer(&daemon->loop, g_main_loop_unref);
+    vdt_runtime_unlock(daemon->name, daemon->lock);
 }
 
 /* The parent waits in the foreground until the child is ready, and ends with its word: before any
@@ -173,7 +197,7 @@ tell_parent(int fd)
 bool
 vdt_daemon_run(const struct vdt_daemon_options *options, GError **error)
 {
-    struct daemon daemon = {0};
+    struct daemon daemon = {.name = options->name, .lock = -1};
     int parent = -1;
 
     if (options->daemonize) {

@@ -17,6 +17,7 @@ struct vdt_daemon_options {
     int fd;                     /* >= 0: this socket instead, owned */
     const char *restore;        /* a file to start from, NULL */
     bool daemonize;             /* go to the background once ready */
+    bool no_recovery;           /* keep nothing for the next tracker, take nothing of the last */
     struct vdt_nic_options nic; /* name and context are filled in */
 };
 

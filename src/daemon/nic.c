@@ -71,6 +71,7 @@ vdt_nic_new(struct vdt_device *dev, const struct vdt_nic_options *options, GErro
     nic->shadow = vdt_shadow_new(dev, &shadow, &vdt_nic_shadow_events, nic, error);
     if (!nic->shadow || !vdt_nic_config_init(nic, error) || !vdt_nic_control_init(nic, error))
         return NULL;
+    vdt_nic_recover_init(nic, options);
     return g_steal_pointer(&nic);
 }
 
@@ -81,12 +82,14 @@ vdt_nic_free(struct vdt_nic *nic)
         return;
     /* Whoever had use for the state at this stop goes with us. */
     nic->deadline_ms = MIN(nic->deadline_ms, LAST_MS);
+    nic->ending = true;
     if (nic->shadow)
         vdt_shadow_hurry(nic->shadow, LAST_MS);
     g_clear_pointer(&nic->session, vdt_session_free);
     /* The shadow's end may still raise events: the control path outlives it. */
     vdt_shadow_free(nic->shadow);
     vdt_nic_control_clear(nic);
+    vdt_nic_recover_clear(nic);
     vdt_nic_state_clear(nic);
     g_free(nic->failure);
     g_free(nic->name);

@@ -8,6 +8,7 @@
  *   nic_control.c  the control queue: replay into the device, relay of the guest's commands
  *   nic_config.c   the config space as the guest sees it, announcement
  *   nic_state.c    frozen state, snapshots in and out, DEVICE_STATE
+ *   nic_recover.c  what the next tracker finds after kill -9, and what we find
  *   nic_status.c   all of it as JSON
  *
  * Thread: control.
@@ -31,8 +32,9 @@ struct vdt_nic_options {
     uint64_t feature_mask; /* offer nothing outside; 0 is "no limit" */
     bool mac_given;        /* --mac: for frontends that keep the control queue to themselves */
     uint8_t mac[6];
-    unsigned deadline_ms; /* of each wait for device or peer */
-    unsigned format;      /* of states that are given away; 0 is the current one */
+    unsigned deadline_ms;           /* of each wait for device or peer */
+    unsigned format;                /* of states that are given away; 0 is the current one */
+    const char *journal, *inflight; /* files for the next tracker after a crash; NULL: none */
     GMainContext *context;
 };
 

@@ -295,6 +295,7 @@ vdt_nic_disconnected(void *ctx)
 
     vdt_nic_freeze_all(nic);
     vdt_shadow_disconnect(nic->shadow);
+    vdt_nic_recover_disconnected(nic);
     g_clear_pointer(&nic->pipe, vdt_pipe_free);
     nic->negotiated = false;
     nic->announce = false;

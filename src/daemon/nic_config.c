@@ -77,6 +77,14 @@ brings_mac(const struct vdt_nic *nic, const struct vdt_snapshot *state)
 }
 
 void
+vdt_nic_config_take(struct vdt_nic *nic, const uint8_t config[VDT_CONFIG_MAX], uint32_t len)
+{
+    memcpy(nic->config, config, VDT_CONFIG_MAX);
+    nic->config_len = len;
+    set_limits(nic);
+}
+
+void
 vdt_nic_config_mac(struct vdt_nic *nic, uint8_t mac[6])
 {
     if (nic->model.state.set & VDT_NET_MAC)
@@ -146,6 +154,7 @@ vdt_nic_announce_ask(struct vdt_nic *nic)
     nic->announce = true;
     nic->model.state.announce = true;
     vdt_cvq_relay_expect_announce(nic->relay, true);
+    vdt_nic_journal(nic);
     if (nic->session)
         vdt_session_config_changed(nic->session);
 }

@@ -208,6 +208,7 @@ restore(void *ctx, const struct vdt_cvq_port *port, GError **error)
 
     close_device_cvq(nic);
     vdt_nic_adopt(nic);
+    vdt_nic_journal(nic);
     nic->driven = vdt_shadow_guest_cvq_index(nic->shadow) < 0;
     if (!port) {
         if (nic->driven || nic->model.state.set == 0)
@@ -251,6 +252,8 @@ late(void *ctx)
         set |= nic->loaded->net.set;
     if (nic->previous)
         set |= nic->previous->net.set;
+    if (nic->left && nic->same_life)
+        set |= nic->left->snapshot->net.set;
     return set & VDT_NET_COAL_VQ;
 }
 
@@ -301,6 +304,7 @@ running(void *ctx)
     g_clear_pointer(&nic->failure, g_free);
     let_through(nic);
     vdt_nic_state_running(nic);
+    vdt_nic_recover_running(nic);
 }
 
 static void
@@ -310,6 +314,10 @@ command_done(void *ctx, const struct vdt_cvq_event *event)
 
     if (event->command.class == VIRTIO_NET_CTRL_ANNOUNCE && event->ack == VDT_ACK_OK)
         vdt_nic_announce_done(nic);
+    nic->cvq_known = true;
+    nic->cvq_before = event->pos;
+    nic->cvq_after = event->next;
+    vdt_nic_journal(nic);
     if (nic->watch.command)
         nic->watch.command(nic->watch.ctx, event);
 }
@@ -330,15 +338,24 @@ cvq_broken(void *ctx, const char *reason)
     g_free(nic->cvq_broken);
     nic->cvq_broken = g_strdup(reason);
     vdt_control_model_set_unmigratable(&nic->model, reason);
+    vdt_nic_journal(nic);
     vdt_warning("%s: the control queue is out of service: %s", nic->name, reason);
 }
 
+static void
+starting(void *ctx, const struct vdt_guest_cvq *cvq)
+{
+    vdt_nic_recover_judge(ctx, cvq);
+}
+
 static bool
-cvq_start(void *ctx, const struct vdt_guest_cvq *cvq, GError **error)
+cvq_start(void *ctx, const struct vdt_guest_cvq *found, GError **error)
 {
     struct vdt_nic *nic = ctx;
     const struct vdt_cvq_relay_hooks hooks = {command_done, mark_dirty, cvq_broken, nic};
+    struct vdt_guest_cvq copy = *found, *cvq = &copy;
 
+    vdt_nic_recover_cvq(nic, cvq);
     close_relay(nic);
     g_clear_pointer(&nic->cvq_broken, g_free);
     if (cvq->call_fd >= 0) {
@@ -371,6 +388,7 @@ cvq_start(void *ctx, const struct vdt_guest_cvq *cvq, GError **error)
         close_relay(nic);
         return false;
     }
+    vdt_nic_journal(nic);
     return true;
 }
 
@@ -433,6 +451,7 @@ config_changed(void *ctx)
 }
 
 const struct vdt_shadow_events vdt_nic_shadow_events = {
+    .starting = starting,
     .restore = restore,
     .enabled = enabled,
     .late = late,

@@ -3,10 +3,19 @@
 #pragma once
 
 #include "control/replay.h"
+#include "daemon/journal.h"
 #include "daemon/nic.h"
 #include "migration/pipe.h"
 #include "snapshot/collect.h"
 #include "snapshot/snapshot.h"
+
+enum vdt_recovery {
+    VDT_RECOVERY_OFF,
+    VDT_RECOVERY_NONE,     /* no guest was left behind, or what was left is unusable */
+    VDT_RECOVERY_WAITING,  /* for the guest that was */
+    VDT_RECOVERY_DONE,     /* it goes on */
+    VDT_RECOVERY_OUTDATED, /* another guest came, or another state was loaded */
+};
 
 struct vdt_nic {
     char *name, *uuid;  /* owned */
@@ -63,6 +72,22 @@ struct vdt_nic {
     bool adopted;                  /* loaded or previous is in the model already */
     struct vdt_pipe *pipe;         /* owned: a DEVICE_STATE transfer */
     char *failure;                 /* owned: why nothing runs, NULL if all is well */
+
+    /* recovery */
+    struct vdt_journal *journal;     /* owned, NULL: off */
+    struct vdt_journal_record *left; /* owned: of the tracker before, until its guest runs */
+    enum vdt_recovery recovery;
+    char *recovery_note; /* owned: what there is to be said about it */
+    bool same_life;      /* @left is of the guest that starts */
+    bool journaled;      /* the last record has a guest */
+    bool journal_failed; /* and this was said */
+    char *inflight_path; /* owned, NULL: no area of our own */
+    bool ending;         /* this process is told to end: its guest may go on with the next */
+    bool cvq_known,
+        cvq_lookup; /* @cvq_lookup: which of the two it is, the guest's ring has to tell */
+    uint16_t cvq_before, cvq_after; /* the guest's control queue around its last command */
+    unsigned recovered_commands;
+    int64_t journal_us;                     /* of the last write */
     uint64_t loads, saves, restores, swaps; /* for status */
 };
 
@@ -78,6 +103,8 @@ bool vdt_nic_replay_now(struct vdt_nic *nic, GError **error);
 
 /* nic_config.c */
 bool vdt_nic_config_init(struct vdt_nic *nic, GError **error);
+/* The guest knows another device's config space. */
+void vdt_nic_config_take(struct vdt_nic *nic, const uint8_t config[VDT_CONFIG_MAX], uint32_t len);
 void vdt_nic_config_read(struct vdt_nic *nic, uint8_t config[VDT_CONFIG_MAX]);
 bool vdt_nic_config_refresh(struct vdt_nic *nic); /* link status from the device; true: changed */
 /* The guest of @state read its address where it comes from, and goes on with that. */
@@ -109,6 +136,22 @@ void vdt_nic_state_running(struct vdt_nic *nic);
 bool vdt_nic_state_begin(void *ctx, bool save, int fd, GError **error);
 bool vdt_nic_state_check(void *ctx, GError **error);
 bool vdt_nic_load(struct vdt_nic *nic, const uint8_t *bytes, size_t len, GError **error);
+
+/* nic_recover.c */
+void vdt_nic_recover_init(struct vdt_nic *nic, const struct vdt_nic_options *options);
+void vdt_nic_recover_clear(struct vdt_nic *nic);
+/* Rings start: is it the guest that the tracker before served? */
+void vdt_nic_recover_judge(struct vdt_nic *nic, const struct vdt_guest_cvq *cvq);
+void vdt_nic_recover_running(struct vdt_nic *nic);
+/* The guest's control queue starts: judge by it what could not be told yet, and where it stands. */
+void vdt_nic_recover_cvq(struct vdt_nic *nic, struct vdt_guest_cvq *cvq);
+/* What was left is of no use any more. */
+void vdt_nic_recover_drop(struct vdt_nic *nic, const char *why);
+/* The state changed: write it down, before anybody is told. */
+void vdt_nic_journal(struct vdt_nic *nic);
+void vdt_nic_journal_stopped(struct vdt_nic *nic);      /* the frozen state */
+void vdt_nic_recover_disconnected(struct vdt_nic *nic); /* the frontend is gone */
+void vdt_nic_recover_status(struct vdt_nic *nic, JsonBuilder *builder);
 
 /* nic_backend.c */
 void vdt_nic_disconnected(void *ctx);

@@ -72,6 +72,7 @@ enter_stopped(struct vdt_nic *nic)
 {
     if (nic->phase == VDT_PHASE_RUNNING || nic->phase == VDT_PHASE_LOGGING)
         vdt_nic_enter(nic, VDT_PHASE_STOPPED);
+    vdt_nic_journal_stopped(nic);
 }
 
 void
@@ -227,6 +228,10 @@ vdt_nic_adopt(struct vdt_nic *nic)
     } else if (goes_on(nic)) {
         nic->model.state = nic->previous->net;
         nic->model.unmigratable = g_steal_pointer(&nic->previous->unmigratable);
+    } else if (nic->left && nic->same_life) {
+        nic->model.state = nic->left->snapshot->net;
+        vdt_control_model_set_unmigratable(&nic->model, nic->left->snapshot->unmigratable);
+        nic->moved = nic->model.state.announce;
     } else {
         return false;
     }
@@ -317,6 +322,7 @@ restore_now(struct vdt_nic *nic, const struct vdt_snapshot *snapshot, unsigned *
     nic->model.state = snapshot->net;
     if (vdt_nic_replay_now(nic, error)) {
         *ret_commands = nic->replayed.acked;
+        vdt_nic_journal(nic);
         vdt_nic_announce_ask(nic);
         return true;
     }
@@ -351,6 +357,7 @@ vdt_nic_restore(struct vdt_nic *nic, const struct vdt_snapshot *snapshot, unsign
     VDT_AUTO(snapshot) copy = copy_of(snapshot, error);
     if (!copy || !vdt_shadow_update(nic->shadow, error))
         return false;
+    vdt_nic_recover_drop(nic, "another state was loaded");
     vdt_snapshot_free(nic->loaded);
     nic->loaded = g_steal_pointer(&copy);
     nic->loaded_ran = false;

@@ -193,6 +193,8 @@ vdt_nic_status(struct vdt_nic *nic)
     json_builder_set_member_name(builder, "device");
     json_builder_add_value(builder, vdt_device_describe(vdt_shadow_device(nic->shadow)));
     add_device_state(nic, builder);
+    json_builder_set_member_name(builder, "recovery");
+    vdt_nic_recover_status(nic, builder);
     json_builder_set_member_name(builder, "carried");
     json_builder_begin_object(builder);
     add_count(builder, "saves", nic->saves);

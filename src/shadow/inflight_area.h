@@ -10,6 +10,10 @@
  * it: what read() returns is checked, private and bounded; what is needed at run time is kept in
  * private memory and only written through.
  *
+ * For frontends that keep no area there is a file of our own, which says more: a region bears the
+ * tag of the ring that it is about, tells that a device works on the guest's own ring (since which
+ * used index), and has a copy, which counts while the region is written anew.
+ *
  * Order against a crash of this process (not of the host): a chain is marked before it is posted;
  * a batch is noted before its used index is published, and cleared after it. Between the two the
  * guest's ring tells which.
@@ -35,6 +39,11 @@ struct vdt_inflight_area *vdt_inflight_area_map(int fd, uint64_t offset, uint64_
 void vdt_inflight_area_free(struct vdt_inflight_area *area); /* accepts NULL */
 VDT_DEFINE_AUTO(inflight_area, vdt_inflight_area_free)
 
+/* An area of our own: @fd (borrowed) holds own_size() bytes, zeros where nothing is known. */
+uint64_t vdt_inflight_area_own_size(uint16_t queues, uint16_t size);
+struct vdt_inflight_area *vdt_inflight_area_map_own(int fd, uint16_t queues, uint16_t size,
+                                                    GError **error);
+
 /* A request that was in flight. */
 struct vdt_area_request {
     uint64_t counter;
@@ -43,7 +52,11 @@ struct vdt_area_request {
 };
 
 struct vdt_area_history {
-    bool known; /* false: nothing was written down, or of an earlier life of the guest's ring */
+    bool known;     /* false: nothing was written down, or of an earlier life of the guest's ring */
+    bool direct;    /* a device has worked on the guest's own ring since pos.used; no requests */
+    uint64_t tag;   /* as it was opened with; 0 in a frontend's area */
+    bool of_ring;   /* the caller's: it is about the ring that asks */
+    uint16_t noted; /* the used position as it was written down last */
     struct vdt_ring_pos pos;
     GArray *requests; /* struct vdt_area_request in the order in which they were fetched */
     struct vdt_seg *segs;
@@ -61,6 +74,14 @@ bool vdt_inflight_area_read(const struct vdt_inflight_area *area, uint32_t index
 
 /* Nothing that is written about ring @index counts any more. */
 void vdt_inflight_area_forget(struct vdt_inflight_area *area, uint32_t index);
+/* From here on nobody writes down what the ring has in flight: a device works on it itself. A
+ * frontend's area has no word for that and forgets the ring. */
+void vdt_inflight_area_set_direct(struct vdt_inflight_area *area, uint32_t index, uint64_t tag,
+                                  uint16_t used);
+/* A region of our own is opened anew: what it says is saved and stands until settled(), when all
+ * that is resubmitted is written down again. Nothing happens to a frontend's. */
+void vdt_inflight_area_save(struct vdt_inflight_area *area, uint32_t index);
+void vdt_inflight_area_settled(struct vdt_inflight_area *area, uint32_t index);
 
 /* One ring's region, as its relay writes it. */
 struct vdt_area_ring {
@@ -77,11 +98,12 @@ struct vdt_area_ring {
 /*
  * Begin to write at @pos with nothing in flight but what take() brings next: requests that are
  * resubmitted, in order. What is written about those of @heads stays until then (split); a packed
- * region begins anew, so that a crash between open() and the last of them loses the rest.
- * False where the ring is not in the area, or larger than its region.
+ * region begins anew, so that a crash between open() and the last of them loses the rest, unless
+ * it was saved. @tag is kept in an area of our own. False where the ring is not in the area, or
+ * larger than its region.
  */
 bool vdt_area_ring_open(struct vdt_area_ring *ring, struct vdt_inflight_area *area, uint32_t index,
-                        const struct vdt_ring_format *format, struct vdt_ring_pos pos,
+                        const struct vdt_ring_format *format, uint64_t tag, struct vdt_ring_pos pos,
                         const uint16_t *heads, uint32_t head_count);
 void vdt_area_ring_close(struct vdt_area_ring *ring);
 

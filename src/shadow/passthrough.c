@@ -220,6 +220,16 @@ all_unfinished(const struct vdt_shadow_ring *ring, uint16_t used_index)
     return ahead == ring->num;
 }
 
+bool
+vdt_shadow_window_exact(struct vdt_shadow *s, const struct vdt_shadow_ring *ring,
+                        uint16_t used_index)
+{
+    struct vdt_ring_format format = vdt_features_ring_format(s->negotiation.device, ring->num);
+
+    return format.in_order || all_unfinished(ring, used_index) ||
+           completed_in_order(ring, used_index);
+}
+
 void
 vdt_shadow_read_direct(struct vdt_shadow *s, uint32_t index)
 {
@@ -260,8 +270,7 @@ vdt_shadow_read_direct(struct vdt_shadow *s, uint32_t index)
         uint32_t n = vdt_guest_ring_heads(&guest, pos.used, pos.avail, heads, &ok);
         for (uint32_t i = 0; ok && i < n; i++)
             vdt_shadow_ring_hold(ring, heads[i], 1, NULL, 0);
-        ring->exact = ok && (format.in_order || all_unfinished(ring, pos.used) ||
-                             completed_in_order(ring, pos.used));
+        ring->exact = ok && vdt_shadow_window_exact(s, ring, pos.used);
     } else {
         ring->exact = walk_packed_window(s, ring, &format, hold_chain);
     }

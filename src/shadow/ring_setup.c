@@ -260,6 +260,7 @@ vdt_shadow_start_direct(struct vdt_shadow *s, uint32_t index, bool warm, GError 
     struct vdt_ring_format format = format_of(s, ring->num);
     ring->direct = true;
     ring->direct_from = ring->pos.used;
+    vdt_shadow_untrack_ring(s, index);
     return program_ring(s->dev, index, ring->num, pos, moves_base(&format, warm), &ring->gpa,
                         ring->kick, error) &&
            vdt_shadow_point_call(s, index, error);

@@ -199,6 +199,7 @@ vdt_shadow_free(struct vdt_shadow *s)
     vdt_placement_free(s->place);
     vdt_guest_map_unref(s->map);
     vdt_device_close(s->dev);
+    vdt_inflight_area_free(s->own_area);
     g_free(s->unmigratable);
     g_free(s->first_frame);
     g_free(s);
@@ -329,6 +330,7 @@ vdt_shadow_reset(struct vdt_shadow *s)
     /* The guest's rings begin anew. */
     for (uint32_t i = 0; s->area && i < s->ring_count; i++)
         vdt_inflight_area_forget(s->area, i);
+    vdt_shadow_forget_inflight(s);
 }
 
 void

@@ -20,6 +20,7 @@
 
 #include "device/device.h"
 #include "memory/guest_map.h"
+#include "shadow/inflight_area.h"
 #include "shadow/negotiate.h"
 #include "virtio/chain.h"
 
@@ -51,7 +52,13 @@ struct vdt_guest_cvq {
     int kick_fd, call_fd;      /* borrowed */
 };
 
+/* Whose rings they are: see vdt_shadow_life(). */
+enum vdt_life { VDT_LIFE_UNTOLD, VDT_LIFE_SAME, VDT_LIFE_OTHER };
+
 struct vdt_shadow_events {
+    /* The wanted rings are about to be brought up, nothing is settled or at the device yet. @cvq:
+     * the guest's control queue where that starts with them, else NULL. May be NULL. */
+    void (*starting)(void *ctx, const struct vdt_guest_cvq *cvq);
     /* The device is at DRIVER_OK, its control queue works, no data ring runs: bring its control
      * state back. @port is NULL where the device has no control queue. False: the start fails. */
     bool (*restore)(void *ctx, const struct vdt_cvq_port *port, GError **error);
@@ -111,6 +118,17 @@ bool vdt_shadow_get_inflight(struct vdt_shadow *shadow, uint16_t queues, uint16_
                              uint64_t *ret_size, GError **error);
 bool vdt_shadow_set_inflight(struct vdt_shadow *shadow, uint16_t queues, uint16_t size, int fd,
                              uint64_t mmap_size, uint64_t mmap_offset, GError **error);
+/* An area of our own, for frontends that keep none; @area is owned from now on. It is about rings
+ * by their place in guest memory, outlives a disconnect and, in its file, this process. forget():
+ * nothing that it says counts any more. */
+void vdt_shadow_keep_inflight(struct vdt_shadow *shadow, struct vdt_inflight_area *area);
+void vdt_shadow_forget_inflight(struct vdt_shadow *shadow);
+/* Are the rings that are about to start those that the area is about, or of another life of the
+ * guest? UNTOLD: no device has given anything back on them, or nothing is known. OTHER: @ret_why,
+ * the caller's. Only from starting(). */
+enum vdt_life vdt_shadow_life(struct vdt_shadow *shadow, char **ret_why);
+/* No device has given anything back on it since the driver began. */
+bool vdt_shadow_ring_unused(const struct vdt_ring_format *format, const struct vdt_ring_mem *mem);
 bool vdt_shadow_set_num(struct vdt_shadow *shadow, uint32_t ring, uint32_t num, GError **error);
 /* Addresses in the frontend's space; translated when the ring starts. */
 bool vdt_shadow_set_addr(struct vdt_shadow *shadow, uint32_t ring, uint64_t desc, uint64_t driver,

@@ -70,7 +70,8 @@ struct vdt_shadow {
     struct vdt_placement *place; /* owned, @dev's */
     struct vdt_placement *spare; /* owned, NULL: of a device that is prepared or was exchanged */
     struct vdt_dirty_log log;
-    struct vdt_inflight_area *area; /* owned, NULL: the frontend keeps none for us */
+    struct vdt_inflight_area *area;     /* owned, NULL: the frontend keeps none for us */
+    struct vdt_inflight_area *own_area; /* owned, NULL: nor do we */
 
     struct vdt_shadow_ring rings[VDT_RINGS_MAX];
     uint32_t ring_count;
@@ -137,8 +138,18 @@ void vdt_shadow_end_ring(struct vdt_shadow *s, struct vdt_shadow_ring *ring);
  */
 bool vdt_shadow_recover_ring(struct vdt_shadow *s, uint32_t ring, bool *ret_recovered,
                              GError **error);
-/* From here on the ring's relay, which is parked, writes down what is in flight. */
+/* What the area says of the ring; nothing known where there is none. */
+bool vdt_shadow_read_history(struct vdt_shadow *s, uint32_t ring, struct vdt_area_history *ret,
+                             GError **error);
+/* Is @history about the ring as it is now? OTHER: @ret_why, static. life.c */
+enum vdt_life vdt_shadow_ring_life(const struct vdt_shadow *s, uint32_t ring,
+                                   const struct vdt_area_history *history, const char **ret_why);
+/* From here on the ring's relay, which is parked, writes down what is in flight; once all that is
+ * resubmitted is written down, tracked(). */
 void vdt_shadow_track_ring(struct vdt_shadow *s, uint32_t ring);
+void vdt_shadow_tracked(struct vdt_shadow *s, uint32_t ring);
+/* From here on a device works on the guest's ring itself. */
+void vdt_shadow_untrack_ring(struct vdt_shadow *s, uint32_t ring);
 
 /* start.c */
 bool vdt_shadow_start_guest_cvq(struct vdt_shadow *s, GError **error);
@@ -150,5 +161,8 @@ enum vdt_mode vdt_shadow_choose_mode(struct vdt_shadow *s, const char **ret_reas
 /* A suspended device's ring that it worked on itself: position and in-flight list from the device
  * and the guest's rings; not exact where they cannot tell. */
 void vdt_shadow_read_direct(struct vdt_shadow *s, uint32_t ring);
+/* Is what such a ring has in flight exactly what is available and not used? */
+bool vdt_shadow_window_exact(struct vdt_shadow *s, const struct vdt_shadow_ring *ring,
+                             uint16_t used_index);
 /* The guest's ring as it stands, checked: host addresses, GPAs, position. ring_setup.c */
 bool vdt_shadow_resolve_ring(struct vdt_shadow *s, uint32_t ring, GError **error);

@@ -52,14 +52,8 @@ resubmit(struct vdt_shadow *s)
     for (uint32_t i = 0; i < s->ring_count; i++) {
         struct vdt_shadow_ring *ring = &s->rings[i];
 
-        if (!ring->active)
+        if (!ring->active || ring->direct)
             continue;
-        if (ring->direct) {
-            /* Nobody writes down what such a ring has in flight. */
-            if (s->area)
-                vdt_inflight_area_forget(s->area, i);
-            continue;
-        }
         vdt_shadow_track_ring(s, i);
         for (unsigned r = 0; r < ring->held->len; r++) {
             const struct vdt_held_request *request =
@@ -69,6 +63,7 @@ resubmit(struct vdt_shadow *s)
                                     request->seg_count))
                 break;
         }
+        vdt_shadow_tracked(s, i);
         if (ring->held->len > 0)
             vdt_relay_kick_device(&ring->relay);
         ring->in_step = ring->relay.device.pos.avail == ring->relay.guest.pos.avail;
@@ -241,6 +236,42 @@ vdt_shadow_rest(struct vdt_shadow *s)
     s->cold = true;
 }
 
+/* The guest's control queue as it stands. A command that was taken and not answered is taken again:
+ * at least once. */
+static bool
+find_guest_cvq(struct vdt_shadow *s, struct vdt_guest_cvq *cvq, GError **error)
+{
+    uint32_t index = (uint32_t) s->negotiation.guest_cvq;
+    struct vdt_shadow_ring *ring = &s->rings[index];
+    struct vdt_ring_format format = vdt_features_ring_format(s->negotiation.acked, ring->num);
+
+    if (!vdt_shadow_resolve_ring(s, index, error))
+        return false;
+    if (format.kind == VDT_RING_SPLIT)
+        ring->pos.used = vdt_load16((uint8_t *) ring->guest_mem.device + 2);
+    ring->pos.avail = ring->pos.used;
+    *cvq = (struct vdt_guest_cvq){.format = format,
+                                  .mem = ring->guest_mem,
+                                  .gpa = ring->gpa,
+                                  .pos = ring->pos,
+                                  .map = s->map,
+                                  .kick_fd = ring->kick,
+                                  .call_fd = ring->call};
+    return true;
+}
+
+static bool
+tell_start(struct vdt_shadow *s, GError **error)
+{
+    struct vdt_guest_cvq cvq;
+    bool wanted = vdt_shadow_cvq_wanted(s);
+
+    if (wanted && !s->cvq_running && !find_guest_cvq(s, &cvq, error))
+        return false;
+    s->events.starting(s->ctx, wanted && !s->cvq_running ? &cvq : NULL);
+    return true;
+}
+
 static bool
 start_cold(struct vdt_shadow *s, GError **error)
 {
@@ -248,8 +279,13 @@ start_cold(struct vdt_shadow *s, GError **error)
 
     vdt_shadow_end_rings(s);
     for (uint32_t i = 0; i < s->ring_count; i++) {
-        if (vdt_shadow_ring_wanted(s, i) &&
-            (!vdt_shadow_resolve_ring(s, i, error) || !vdt_shadow_settle_position(s, i, error)))
+        if (vdt_shadow_ring_wanted(s, i) && !vdt_shadow_resolve_ring(s, i, error))
+            return false;
+    }
+    if (s->events.starting && !tell_start(s, error))
+        return false;
+    for (uint32_t i = 0; i < s->ring_count; i++) {
+        if (vdt_shadow_ring_wanted(s, i) && !vdt_shadow_settle_position(s, i, error))
             return false;
     }
     enum vdt_mode mode = vdt_shadow_choose_mode(s, &reason);
@@ -296,23 +332,10 @@ start_warm(struct vdt_shadow *s)
 bool
 vdt_shadow_start_guest_cvq(struct vdt_shadow *s, GError **error)
 {
-    uint32_t index = (uint32_t) s->negotiation.guest_cvq;
-    struct vdt_shadow_ring *ring = &s->rings[index];
-    struct vdt_ring_format format = vdt_features_ring_format(s->negotiation.acked, ring->num);
+    struct vdt_guest_cvq cvq;
 
-    if (!vdt_shadow_resolve_ring(s, index, error))
+    if (!find_guest_cvq(s, &cvq, error))
         return false;
-    /* A command that was taken and not answered is taken again: at least once. */
-    if (format.kind == VDT_RING_SPLIT)
-        ring->pos.used = vdt_load16((uint8_t *) ring->guest_mem.device + 2);
-    ring->pos.avail = ring->pos.used;
-    struct vdt_guest_cvq cvq = {.format = format,
-                                .mem = ring->guest_mem,
-                                .gpa = ring->gpa,
-                                .pos = ring->pos,
-                                .map = s->map,
-                                .kick_fd = ring->kick,
-                                .call_fd = ring->call};
     s->cvq_running = !s->events.cvq_start || s->events.cvq_start(s->ctx, &cvq, error);
     return s->cvq_running;
 }

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -63,6 +64,7 @@ tracker_start(struct tracker *tracker, const char *name, const char *device,
     g_autoptr(GPtrArray) words = g_ptr_array_new();
     g_autofree char *control = g_strdup_printf("%s/%s.sock", vm_runtime_dir(), name);
     GError *error = NULL;
+    struct stat st;
 
     g_ptr_array_add(words, (gpointer) VDT_TRACKER_EXE);
     g_ptr_array_add(words, (gpointer) "run");
@@ -75,6 +77,8 @@ tracker_start(struct tracker *tracker, const char *name, const char *device,
     for (; more && *more; more++)
         g_ptr_array_add(words, (gpointer) *more);
     g_ptr_array_add(words, NULL);
+    /* One that a killed tracker left is not the one to wait for. */
+    struct timespec stale = lstat(control, &st) == 0 ? st.st_ctim : (struct timespec){0};
     tracker->name = g_strdup(name);
     tracker->ended = -1;
     bool ok = g_spawn_async(NULL, (char **) words->pdata, NULL, G_SPAWN_DO_NOT_REAP_CHILD,
@@ -82,7 +86,7 @@ tracker_start(struct tracker *tracker, const char *name, const char *device,
     cr_assert(ok, "%s", error ? error->message : "");
     /* The VMM's socket is the last that it opens. */
     int64_t end = g_get_monotonic_time() + WAIT_US;
-    while (access(control, F_OK) != 0) {
+    while (lstat(control, &st) != 0 || memcmp(&st.st_ctim, &stale, sizeof(stale)) == 0) {
         cr_assert(!ended(tracker), "tracker %s ended at its start", name);
         cr_assert_lt(g_get_monotonic_time(), end, "tracker %s does not come up", name);
         g_usleep(2000);
@@ -105,6 +109,15 @@ tracker_end(struct tracker *tracker)
     g_spawn_close_pid(tracker->pid);
     g_free(tracker->name);
     return WIFEXITED(tracker->ended) ? WEXITSTATUS(tracker->ended) : -1;
+}
+
+void
+tracker_kill(struct tracker *tracker)
+{
+    kill(tracker->pid, SIGKILL);
+    waitpid(tracker->pid, &tracker->ended, 0);
+    g_spawn_close_pid(tracker->pid);
+    g_free(tracker->name);
 }
 
 static int

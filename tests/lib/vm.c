@@ -13,9 +13,10 @@
 #define GPA 0x100000u
 #define FRONTEND 0x7f1200000000u
 #define SIZE (4u << 20)
-#define NUM 64u
+#define NUM VM_NUM
 #define RINGS_AT 0x10000u
 #define COMMANDS_AT 0x80000u
+#define ACK 16u /* bytes before a command for its ack */
 #define BUFFERS_AT 0x100000u
 #define BUFFER 2048u
 #define FRAME 96u
@@ -108,22 +109,31 @@ vm_clear(struct vm *vm)
     g_free(vm->seen);
 }
 
-void
-vm_connect(struct vm *vm, const char *name)
+bool
+vm_reach(struct vm *vm, const char *name, GError **error)
 {
     g_autofree char *path = g_strdup_printf("%s/%s.sock", vm_runtime_dir(), name);
-    GError *error = NULL;
 
     /* The socket is there a moment before somebody listens at it. */
     for (unsigned i = 0; i < 100 && !vm->frontend; i++) {
-        g_clear_error(&error);
+        g_clear_error(error);
         if (i > 0)
             g_usleep(10000);
-        vm->frontend = vdt_frontend_connect(path, TIMEOUT_MS, &error);
+        vm->frontend = vdt_frontend_connect(path, TIMEOUT_MS, error);
     }
-    check(vm->frontend != NULL, error);
-    check(vdt_frontend_negotiate(vm->frontend, PROTOCOL, &error), error);
-    check(vdt_frontend_get_features(vm->frontend, &vm->device_features, &error), error);
+    if (vm->frontend && vdt_frontend_negotiate(vm->frontend, PROTOCOL, error) &&
+        vdt_frontend_get_features(vm->frontend, &vm->device_features, error))
+        return true;
+    vm_disconnect(vm);
+    return false;
+}
+
+void
+vm_connect(struct vm *vm, const char *name)
+{
+    GError *error = NULL;
+
+    check(vm_reach(vm, name, &error), error);
 }
 
 void
@@ -210,33 +220,45 @@ publish(struct vm *vm, unsigned ring)
         vdt_event_signal(vm->kick[ring]);
 }
 
-int
-vm_command(struct vm *vm, uint8_t class, uint8_t command, const void *data, uint32_t len)
+void
+vm_command_post(struct vm *vm, uint8_t class, uint8_t command, const void *data, uint32_t len)
 {
     uint8_t *out = host(vm, GPA + COMMANDS_AT);
-    uint8_t *ack = out + 2 + len;
     struct vdt_seg segs[] = {
-        {.addr = GPA + COMMANDS_AT, .len = 2 + len},
-        {.addr = GPA + COMMANDS_AT + 2 + len, .len = 1, .flags = VDT_SEG_WRITE},
+        {.addr = GPA + COMMANDS_AT + ACK, .len = 2 + len},
+        {.addr = GPA + COMMANDS_AT, .len = 1, .flags = VDT_SEG_WRITE},
     };
-    int64_t end = g_get_monotonic_time() + WAIT_US;
-    struct vdt_used used;
     uint16_t id;
 
-    out[0] = class;
-    out[1] = command;
+    out[ACK] = class;
+    out[ACK + 1] = command;
     if (len > 0)
-        memcpy(out + 2, data, len);
-    *ack = 0xee;
+        memcpy(out + ACK + 2, data, len);
+    *out = 0xee;
     cr_assert(post(vm, VM_CVQ, segs, 2, &id));
     publish(vm, VM_CVQ);
+}
+
+int
+vm_command_wait(struct vm *vm)
+{
+    int64_t end = g_get_monotonic_time() + WAIT_US;
+    struct vdt_used used;
+
     while (vdt_device_ring_reap(&vm->ring[VM_CVQ], &used) != VDT_REAP_USED) {
         cr_assert_eq(vm->ring[VM_CVQ].fault, 0);
         if (g_get_monotonic_time() > end)
             return -1;
         g_usleep(100);
     }
-    return *ack;
+    return *(uint8_t *) host(vm, GPA + COMMANDS_AT);
+}
+
+int
+vm_command(struct vm *vm, uint8_t class, uint8_t command, const void *data, uint32_t len)
+{
+    vm_command_post(vm, class, command, data, len);
+    return vm_command_wait(vm);
 }
 
 static void
@@ -280,8 +302,10 @@ poll_rings(struct vm *vm)
 
     while (vdt_device_ring_reap(&vm->ring[1], &used) == VDT_REAP_USED)
         vm->sent_done++;
-    while (vdt_device_ring_reap(&vm->ring[0], &used) == VDT_REAP_USED)
+    while (vdt_device_ring_reap(&vm->ring[0], &used) == VDT_REAP_USED) {
+        vm->taken[used.id]++;
         take(vm, host(vm, GPA + BUFFERS_AT + (uint64_t) used.id * BUFFER), used.len);
+    }
     cr_assert_eq(vm->ring[0].fault, 0, "receive: %s", vdt_ring_fault_name(vm->ring[0].fault));
     cr_assert_eq(vm->ring[1].fault, 0, "transmit: %s", vdt_ring_fault_name(vm->ring[1].fault));
     do {
@@ -290,20 +314,86 @@ poll_rings(struct vm *vm)
     publish(vm, 0);
 }
 
-static void
+/* The frame in two parts, by a table behind it in its buffer. */
+static uint32_t
+make_table(struct vm *vm, struct vdt_chain *chain, struct vdt_seg segs[2])
+{
+    uint64_t at = segs[0].addr;
+
+    segs[0] = (struct vdt_seg){.addr = at, .len = 12, .flags = VDT_SEG_NEXT};
+    segs[1] = (struct vdt_seg){.addr = at + 12, .len = FRAME};
+    return vdt_chain_write_table(chain, vm->ring[1].format.kind, host(vm, at + BUFFER / 2));
+}
+
+static bool
 send_one(struct vm *vm)
 {
-    struct vdt_seg seg = {.len = 12 + FRAME};
-    struct vdt_chain probe = {
-        .seg = &seg, .capacity = 1, .count = 1, .direct = 1, .slots = 1, .readable = seg.len};
+    struct vdt_seg segs[2] = {{.len = 12 + FRAME}};
+    bool indirect = vm->indirect && vm->next_send % 2;
+    struct vdt_chain chain = {.seg = segs,
+                              .capacity = 2,
+                              .count = indirect ? 2 : 1,
+                              .direct = indirect ? 0 : 1,
+                              .slots = 1,
+                              .indirect = indirect,
+                              .readable = 12 + FRAME};
+    uint32_t table = 0;
     uint16_t id;
 
-    if (!vdt_device_ring_lay(&vm->ring[1], &probe, &id))
-        return;
-    seg.addr = GPA + BUFFERS_AT + (uint64_t) (NUM + id) * BUFFER;
-    fill(vm, host(vm, seg.addr), vm->next_send++);
-    vdt_device_ring_post(&vm->ring[1], &probe, id, 0, 0);
+    if (vm->ring[1].in_flight >= NUM || !vdt_device_ring_lay(&vm->ring[1], &chain, &id))
+        return false;
+    uint64_t at = segs[0].addr = GPA + BUFFERS_AT + (uint64_t) (NUM + id) * BUFFER;
+    fill(vm, host(vm, at), vm->next_send++);
+    if (indirect)
+        table = make_table(vm, &chain, segs);
+    vdt_device_ring_post(&vm->ring[1], &chain, id, table ? at + BUFFER / 2 : 0, table);
     publish(vm, 1);
+    return true;
+}
+
+void
+vm_send(struct vm *vm, unsigned n)
+{
+    poll_rings(vm);
+    while (n-- > 0 && send_one(vm))
+        ;
+    poll_rings(vm);
+}
+
+void
+vm_settle(struct vm *vm)
+{
+    int64_t end = g_get_monotonic_time() + WAIT_US, quiet = 0;
+
+    while (!quiet || g_get_monotonic_time() - quiet < 20000) {
+        uint32_t before = vm->received;
+        cr_assert_lt(g_get_monotonic_time(), end, "of %u requests %u were used", vm->next_send,
+                     vm->sent_done);
+        poll_rings(vm);
+        if (vm->sent_done < vm->next_send || vm->received != before)
+            quiet = 0;
+        else if (!quiet)
+            quiet = g_get_monotonic_time();
+        g_usleep(100);
+    }
+    vm->received = vm->next_send;
+    vm->duplicated = 0;
+    memset(vm->seen, 0, SEEN);
+    memset(vm->taken, 0, sizeof(vm->taken));
+}
+
+void
+vm_forget_bases(struct vm *vm, enum vm_base base)
+{
+    bool packed = vm->features & VDT_BIT(VIRTIO_F_RING_PACKED);
+
+    for (unsigned i = 0; i < VM_RINGS; i++) {
+        if (packed)
+            vm->base[i] = base == VM_BASE_ZERO ? 0x8000u : 0x80008000u;
+        else
+            vm->base[i] =
+                base == VM_BASE_ZERO ? 0 : vdt_get16((uint8_t *) vm->ring[i].mem.device + 2);
+    }
 }
 
 void
@@ -316,9 +406,7 @@ vm_traffic(struct vm *vm, unsigned n)
         cr_assert_lt(g_get_monotonic_time(), end, "frame %u of %u: %u sent, %u came back",
                      vm->next_send, goal, vm->sent_done, vm->received);
         poll_rings(vm);
-        if (vm->next_send < goal)
-            send_one(vm);
-        else
+        if (vm->next_send >= goal || !send_one(vm))
             g_usleep(50);
     }
     cr_assert_eq(vm->duplicated, 0);

@@ -14,6 +14,7 @@
 #include "virtio/net_ctrl.h"
 
 #define VM_RINGS 3u
+#define VM_NUM 64u /* entries of each */
 #define VM_CVQ 2u
 
 /* A tracker's process in a runtime directory of its own. */
@@ -33,6 +34,8 @@ void tracker_start(struct tracker *tracker, const char *name, const char *device
                    const char *const *more);
 /* SIGTERM; the exit code. */
 int tracker_end(struct tracker *tracker);
+/* SIGKILL; has ended when it returns. */
+void tracker_kill(struct tracker *tracker);
 
 /* Run the command line with these words; returns its exit code. Output and errors, both may be
  * NULL, are the caller's. */
@@ -55,6 +58,8 @@ struct vm {
     uint32_t next_send, sent_done, received, duplicated, corrupt;
     uint8_t *seen;
     uint8_t mac[6];
+    uint32_t taken[VM_NUM]; /* how often each receive buffer came back since vm_settle() */
+    bool indirect;          /* every other frame is sent in two parts, by a table */
 };
 
 /* @features beside VERSION_1. */
@@ -62,6 +67,8 @@ void vm_init(struct vm *vm, uint64_t features);
 void vm_clear(struct vm *vm);
 
 void vm_connect(struct vm *vm, const char *name);
+/* The same where the tracker may end meanwhile: false with @error, and not connected. */
+bool vm_reach(struct vm *vm, const char *name, GError **error);
 void vm_disconnect(struct vm *vm);
 /* Features, memory, rings at vm->base, DRIVER_OK. False with @error where something is refused. */
 bool vm_start(struct vm *vm, GError **error);
@@ -72,5 +79,18 @@ void vm_reboot(struct vm *vm);
 
 /* Send a control command and wait for its ack; -1 if none came. */
 int vm_command(struct vm *vm, uint8_t class, uint8_t command, const void *data, uint32_t len);
+/* Put one there and return; one at a time. */
+void vm_command_post(struct vm *vm, uint8_t class, uint8_t command, const void *data, uint32_t len);
+/* Wait for it: its ack, -1 if none came. */
+int vm_command_wait(struct vm *vm);
 /* Send @n frames and wait until all of them came back. */
 void vm_traffic(struct vm *vm, unsigned n);
+/* Send up to @n frames and take what comes back, without waiting for any. */
+void vm_send(struct vm *vm, unsigned n);
+/* Wait until every frame is sent and nothing comes back any more. Frames that the device had may be
+ * lost or come twice; the next vm_traffic() begins with a clean slate. */
+void vm_settle(struct vm *vm);
+
+/* What a VMM that knows nothing sends as base of a ring: QEMU's used index, or DPDK's 0. */
+enum vm_base { VM_BASE_USED, VM_BASE_ZERO };
+void vm_forget_bases(struct vm *vm, enum vm_base base);

@@ -17,7 +17,7 @@
 struct words {
     char *name, *device, *socket_path, *shadow, *dirty_width, *restore, *mac, *uuid, *log_level;
     int fd, workers, deadline_ms, format;
-    gboolean capabilities, untracked, daemonize;
+    gboolean capabilities, untracked, daemonize, no_recovery;
 };
 
 static void
@@ -129,6 +129,7 @@ to_options(const struct words *w, struct vdt_daemon_options *options, GError **e
     options->fd = w->fd;
     options->restore = w->restore;
     options->daemonize = w->daemonize;
+    options->no_recovery = w->no_recovery;
     options->nic.uuid = w->uuid;
     options->nic.policy = (enum vdt_shadow_policy) shadow;
     options->nic.workers = (unsigned) w->workers;
@@ -178,6 +179,8 @@ vdt_verb_run(const struct vdt_verb *verb, int argc, char **argv)
         {"allow-untracked", 0, 0, G_OPTION_ARG_NONE, &w.untracked,
          "Offer control commands that cannot be followed; using one makes the state unmigratable",
          NULL},
+        {"no-recovery", 0, 0, G_OPTION_ARG_NONE, &w.no_recovery,
+         "Keep nothing that a tracker after a crash of this one could go on from", NULL},
         {"log-level", 0, 0, G_OPTION_ARG_STRING, &w.log_level, "error, warning, info or debug",
          "LEVEL"},
         {"daemonize", 0, 0, G_OPTION_ARG_NONE, &w.daemonize, "Go to the background once ready",

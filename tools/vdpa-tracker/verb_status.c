@@ -83,6 +83,19 @@ print_line(const char *name, const char *text)
         printf("%-12s %s\n", name, text);
 }
 
+/* Of interest where a tracker before this one left something. */
+static void
+print_recovery(JsonObject *status)
+{
+    JsonObject *recovery = json_object_get_object_member(status, "recovery");
+    const char *note = recovery ? text_of(recovery, "note") : NULL;
+
+    if (!note)
+        return;
+    g_autofree char *text = g_strdup_printf("%s: %s", text_of(recovery, "state"), note);
+    print_line("recovery", text);
+}
+
 static void
 print_status(JsonNode *node)
 {
@@ -104,6 +117,7 @@ print_status(JsonNode *node)
     print_line("mode", mode);
     print_line("failure", text_of(status, "failure"));
     print_line("unmigratable", text_of(status, "unmigratable"));
+    print_recovery(status);
     print_line("log", dirty);
     print_line("mac", text_of(status, "mac"));
     print_features(status);

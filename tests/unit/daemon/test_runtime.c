@@ -4,6 +4,7 @@
 #include "daemon/runtime.h"
 
 #include <glib/gstdio.h>
+#include <unistd.h>
 
 #include <vdpa-tracker/error.h>
 
@@ -60,4 +61,34 @@ Test(runtime, directory_that_cannot_be_made_is_an_error)
     g_setenv("VDPA_TRACKER_RUNTIME_DIR", "/dev/null/x", TRUE);
     cr_assert(!vdt_runtime_dir_make(&error));
     cr_assert_not_null(error);
+}
+
+Test(runtime, one_tracker_of_a_name_at_a_time)
+{
+    g_autofree char *dir = g_dir_make_tmp("vdt-XXXXXX", NULL);
+    g_autoptr(GError) error = NULL;
+
+    g_setenv("VDPA_TRACKER_RUNTIME_DIR", dir, TRUE);
+    g_autofree char *path = vdt_runtime_path("web", ".lock");
+    int first = vdt_runtime_lock("web", &error);
+    cr_assert_geq(first, 0);
+    cr_expect_eq(vdt_runtime_lock("web", &error), -1);
+    cr_expect(g_error_matches(error, VDT_ERROR, VDT_ERROR_BUSY), "%s", error->message);
+    int other = vdt_runtime_lock("mail", NULL);
+    cr_expect_geq(other, 0);
+    vdt_runtime_unlock("mail", other);
+
+    /* A file that was removed while it was locked is not the lock any more. */
+    g_unlink(path);
+    int second = vdt_runtime_lock("web", NULL);
+    cr_expect_geq(second, 0);
+    vdt_runtime_unlock("web", second);
+    close(first);
+
+    /* One that a killed tracker left is in nobody's way. */
+    cr_assert(g_file_set_contents(path, "", 0, NULL));
+    second = vdt_runtime_lock("web", NULL);
+    cr_expect_geq(second, 0);
+    vdt_runtime_unlock("web", second);
+    cr_expect_neq(g_rmdir(dir), -1, "nothing is left");
 }

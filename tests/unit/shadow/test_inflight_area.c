@@ -36,8 +36,8 @@ init(struct stand *stand, enum vdt_ring_kind kind)
     stand->area = vdt_inflight_area_map(stand->fd, 0, stand->size, 2, NUM, &error);
     cr_assert(stand->area, "%s", error ? error->message : "");
     ring_box_init(&stand->box, format);
-    cr_assert(vdt_area_ring_open(&stand->ring, stand->area, 1, &format, vdt_ring_pos_initial(kind),
-                                 NULL, 0));
+    cr_assert(vdt_area_ring_open(&stand->ring, stand->area, 1, &format, 0,
+                                 vdt_ring_pos_initial(kind), NULL, 0));
 }
 
 static void
@@ -172,8 +172,8 @@ Test(inflight_area, file_that_is_shortened_reads_as_nothing)
     init(&stand, VDT_RING_SPLIT);
     cr_assert(area);
     cr_assert_eq(ftruncate(fd, 0), 0);
-    cr_expect(vdt_area_ring_open(&stand.ring, area, 1, &stand.box.format, (struct vdt_ring_pos){0},
-                                 NULL, 0));
+    cr_expect(vdt_area_ring_open(&stand.ring, area, 1, &stand.box.format, 0,
+                                 (struct vdt_ring_pos){0}, NULL, 0));
     take(&stand, 3, 1);
     vdt_area_ring_close(&stand.ring);
     vdt_inflight_area_free(area);
@@ -294,7 +294,7 @@ Test(inflight_area, requests_that_are_resubmitted_stay_written_down)
     take(&stand, 5, 1);
     take(&stand, 8, 1);
     take(&stand, 2, 1);
-    vdt_area_ring_open(&stand.ring, stand.area, 1, &stand.box.format, (struct vdt_ring_pos){0},
+    vdt_area_ring_open(&stand.ring, stand.area, 1, &stand.box.format, 0, (struct vdt_ring_pos){0},
                        heads, 2);
     expect(&stand, "5 2");
     take(&stand, 5, 1);
@@ -367,4 +367,115 @@ Test(inflight_area, area_that_no_backend_wrote_is_refused)
         clear(&stand);
     }
     vdt_test_check_leaks();
+}
+
+/* --- an area of our own --- */
+
+static void
+init_own(struct stand *stand, enum vdt_ring_kind kind)
+{
+    struct vdt_ring_format format = {.kind = kind, .num = NUM, .indirect = true};
+    g_autoptr(GError) error = NULL;
+
+    *stand = (struct stand){0};
+    stand->size = vdt_inflight_area_own_size(2, NUM);
+    stand->fd = vdt_memfd("own", stand->size, NULL);
+    stand->area = vdt_inflight_area_map_own(stand->fd, 2, NUM, &error);
+    cr_assert(stand->area, "%s", error ? error->message : "");
+    ring_box_init(&stand->box, format);
+}
+
+static void
+open_own(struct stand *stand, uint64_t tag, const uint16_t *heads, uint32_t count)
+{
+    struct vdt_ring_pos pos = vdt_ring_pos_initial(stand->box.format.kind);
+
+    vdt_inflight_area_save(stand->area, 1);
+    cr_assert(vdt_area_ring_open(&stand->ring, stand->area, 1, &stand->box.format, tag, pos, heads,
+                                 count));
+}
+
+/* Whatever is killed between save() and settled() leaves what was there before. */
+Test(inflight_area, region_of_our_own_is_whole_while_it_is_written_anew)
+{
+    for (unsigned kind = 0; kind < 2; kind++) {
+        struct stand stand;
+        const uint16_t heads[] = {5, 3};
+
+        init_own(&stand, kind ? VDT_RING_PACKED : VDT_RING_SPLIT);
+        guest_ring(&stand, 2, 0);
+        cr_assert(read_back(&stand));
+        cr_expect_null(stand.history.requests, "nothing was written");
+        open_own(&stand, 7, NULL, 0);
+        cr_assert(read_back(&stand));
+        cr_expect_null(stand.history.requests, "nor counts what is not settled");
+        take(&stand, 5, 1);
+        take(&stand, 3, 1);
+        vdt_inflight_area_settled(stand.area, 1);
+        for (unsigned step = 0; step < 4; step++) {
+            /* A tracker after a crash: opened anew, and killed after @step of its takes. */
+            if (step > 0)
+                open_own(&stand, 8, heads, 2);
+            if (step > 1)
+                take(&stand, 5, 1);
+            if (step > 2)
+                take(&stand, 3, 1);
+            cr_assert(read_back(&stand));
+            cr_assert(stand.history.known);
+            cr_expect_eq(stand.history.tag, 7, "step %u", step);
+            cr_assert_eq(stand.history.requests->len, 2, "step %u", step);
+            for (unsigned i = 0; i < 2; i++)
+                cr_expect_eq(g_array_index(stand.history.requests, struct vdt_area_request, i).id,
+                             heads[i] + (kind ? 40 : 0));
+        }
+        vdt_inflight_area_settled(stand.area, 1);
+        cr_assert(read_back(&stand));
+        cr_expect_eq(stand.history.tag, 8);
+        cr_expect_eq(stand.history.requests->len, 2);
+        vdt_inflight_area_forget(stand.area, 1);
+        cr_assert(read_back(&stand));
+        cr_expect_null(stand.history.requests);
+        clear(&stand);
+    }
+}
+
+Test(inflight_area, ring_that_a_device_works_on_says_so_and_since_when)
+{
+    struct stand stand;
+
+    init_own(&stand, VDT_RING_SPLIT);
+    open_own(&stand, 7, NULL, 0);
+    take(&stand, 5, 1);
+    vdt_inflight_area_settled(stand.area, 1);
+    vdt_inflight_area_set_direct(stand.area, 1, 9, 300);
+    guest_ring(&stand, 310, 305);
+    cr_assert(read_back(&stand));
+    cr_expect(stand.history.known && stand.history.direct);
+    cr_expect_eq(stand.history.pos.used, 300);
+    cr_expect_eq(stand.history.tag, 9);
+    cr_expect_eq(stand.history.requests->len, 0);
+    open_own(&stand, 10, NULL, 0);
+    cr_assert(read_back(&stand));
+    cr_expect(stand.history.direct, "until the ring is followed again");
+    vdt_inflight_area_settled(stand.area, 1);
+    cr_assert(read_back(&stand));
+    cr_expect_not(stand.history.direct);
+    clear(&stand);
+}
+
+Test(inflight_area, frontend_has_no_word_for_what_is_ours)
+{
+    struct stand stand;
+
+    init(&stand, VDT_RING_SPLIT);
+    guest_ring(&stand, 1, 0);
+    take(&stand, 5, 1);
+    vdt_inflight_area_save(stand.area, 1);
+    vdt_inflight_area_settled(stand.area, 1);
+    cr_assert(read_back(&stand));
+    cr_expect_eq(stand.history.requests->len, 1);
+    vdt_inflight_area_set_direct(stand.area, 1, 9, 300);
+    cr_assert(read_back(&stand));
+    cr_expect_not(stand.history.known);
+    clear(&stand);
 }
