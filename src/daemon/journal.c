@@ -64,7 +64,7 @@ vdt_journal_record_free(struct vdt_journal_record *record)
 /* --- the file --- */
 
 static char *
-unfit(int fd, const char *path)
+unfit(int fd, const char *path, uint64_t size)
 {
     struct stat st;
 
@@ -77,6 +77,10 @@ unfit(int fd, const char *path)
         return g_strdup_printf("%s belongs to user %u", path, (unsigned) st.st_uid);
     if (st.st_nlink != 1 || st.st_mode & 077)
         return g_strdup_printf("%s can be reached by others", path);
+    /* An empty one was being made. */
+    if (st.st_size != 0 && (uint64_t) st.st_size != size)
+        return g_strdup_printf("%s has %" G_GINT64_FORMAT " bytes and not %" G_GUINT64_FORMAT, path,
+                               (gint64) st.st_size, size);
     return NULL;
 }
 
@@ -85,7 +89,7 @@ vdt_journal_file(const char *path, uint64_t size, char **ret_problem, GError **e
 {
     VDT_AUTO_FD fd = open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 
-    *ret_problem = fd < 0 && errno == ENOENT ? NULL : unfit(fd, path);
+    *ret_problem = fd < 0 && errno == ENOENT ? NULL : unfit(fd, path, size);
     if (*ret_problem) {
         /* Not through it: what stands at this name goes, whatever it leads to stays. */
         fd = vdt_close(fd);

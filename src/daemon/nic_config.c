@@ -81,7 +81,8 @@ vdt_nic_config_take(struct vdt_nic *nic, const uint8_t config[VDT_CONFIG_MAX], u
 {
     memcpy(nic->config, config, VDT_CONFIG_MAX);
     nic->config_len = len;
-    set_limits(nic);
+    if (nic->device_id == VIRTIO_ID_NET)
+        set_limits(nic);
 }
 
 void

@@ -312,7 +312,7 @@ fifo(const struct stand *stand, uint8_t *bytes)
 
 static const struct flaw flaws[] = {
     {"checksum", spoil_both},           {"version 9", other_version},
-    {"no journal", no_journal},         {"checksum", cut_short},
+    {"no journal", no_journal},         {"has 200 bytes", cut_short},
     {"symbolic link", link_away},       {"reached by others", let_others_in},
     {"reached by others", second_name}, {"no regular file", fifo},
 };
