@@ -124,11 +124,14 @@ set_up(struct daemon *daemon, const struct vdt_daemon_options *options, GError *
     if (!daemon->control)
         return false;
     g_autofree char *control = vdt_runtime_path(options->name, ".ctl");
-    const char *paths[] = {control, options->fd >= 0 ? NULL : path, NULL};
+    const char *paths[] = {control, options->fd >= 0 || options->connect ? NULL : path, NULL};
     daemon->last_call = vdt_last_call_new(PATIENCE_MS, paths);
-    daemon->listener = options->fd >= 0
-                           ? vdt_listener_from_fd(options->fd, NULL, on_connected, daemon, error)
-                           : vdt_listener_new(path, NULL, on_connected, daemon, error);
+    if (options->connect)
+        daemon->listener = vdt_listener_dial(options->connect, NULL, on_connected, daemon, error);
+    else if (options->fd >= 0)
+        daemon->listener = vdt_listener_from_fd(options->fd, NULL, on_connected, daemon, error);
+    else
+        daemon->listener = vdt_listener_new(path, NULL, on_connected, daemon, error);
     return daemon->listener != NULL;
 }
 

@@ -14,14 +14,18 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/source.h"
 
 #define BACKLOG 8
+#define DIAL_US 100000
 #define PAUSE_MS 200 /* after a connection that could not be taken: it is still there */
 
 struct vdt_listener {
     int fd;      /* owned: listening, or the one connection */
     bool single; /* the latter */
-    char *path;  /* owned: to be removed; NULL where the socket is not ours */
+    bool dials;  /* neither: we connect to @addr */
+    struct sockaddr_un addr;
+    char *path; /* owned: to be removed; NULL where the socket is not ours */
     GMainContext *context;
     GSource *source; /* owned: hears clients or the end of a pause; NULL while deaf */
     bool warned;     /* of the client that waits */
@@ -85,8 +89,27 @@ on_client(gint fd, GIOCondition condition, gpointer data)
 }
 
 static void
+dial(void *ctx)
+{
+    struct vdt_listener *listener = ctx;
+    VDT_AUTO_FD fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    if (fd >= 0 && connect(fd, (struct sockaddr *) &listener->addr, sizeof(listener->addr)) == 0) {
+        make_deaf(listener);
+        listener->connected(listener->ctx, vdt_steal_fd(&fd));
+        return;
+    }
+    g_source_set_ready_time(listener->source, g_get_monotonic_time() + DIAL_US);
+}
+
+static void
 listen_now(struct vdt_listener *listener)
 {
+    if (listener->dials) {
+        listener->source = vdt_clock_source_new(listener->context, dial, listener);
+        g_source_set_ready_time(listener->source, 0);
+        return;
+    }
     /* A connection that is there already is handed over by the loop as well, never from new(). */
     GIOCondition condition = listener->single ? G_IO_IN | G_IO_OUT | G_IO_HUP : G_IO_IN;
 
@@ -201,6 +224,25 @@ vdt_listener_from_fd(int fd, GMainContext *context, vdt_listener_connected conne
     if (listening && !vdt_set_nonblocking(fd, error))
         return NULL;
     return new_listener(vdt_steal_fd(&owned), !listening, NULL, context, connected, ctx);
+}
+
+struct vdt_listener *
+vdt_listener_dial(const char *path, GMainContext *context, vdt_listener_connected connected,
+                  void *ctx, GError **error)
+{
+    struct sockaddr_un addr;
+
+    if (!socket_address(path, &addr, error))
+        return NULL;
+    struct vdt_listener *listener = g_new0(struct vdt_listener, 1);
+    *listener = (struct vdt_listener){.fd = -1,
+                                      .dials = true,
+                                      .addr = addr,
+                                      .context = context,
+                                      .connected = connected,
+                                      .ctx = ctx};
+    listen_now(listener);
+    return listener;
 }
 
 void

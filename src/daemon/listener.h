@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Listener: the unix socket that the VMM connects to. One client at a time: while it is connected,
- * others wait in the backlog, so that a VMM that reconnects never meets its own old connection.
+ * Listener: the unix socket that the VMM connects to, or that it listens at. One client at a time:
+ * while it is connected, others wait in the backlog, so that a VMM that reconnects never meets its
+ * own old connection.
  *
  * Thread: control.
  */
@@ -25,6 +26,10 @@ struct vdt_listener *vdt_listener_new(const char *path, GMainContext *context,
 struct vdt_listener *vdt_listener_from_fd(int fd, GMainContext *context,
                                           vdt_listener_connected connected, void *ctx,
                                           GError **error);
+/* The other way round: somebody else listens at @path. Tried again and again, until it is there;
+ * and when it has gone. */
+struct vdt_listener *vdt_listener_dial(const char *path, GMainContext *context,
+                                       vdt_listener_connected connected, void *ctx, GError **error);
 void vdt_listener_free(struct vdt_listener *listener); /* accepts NULL */
 VDT_DEFINE_AUTO(listener, vdt_listener_free)
 

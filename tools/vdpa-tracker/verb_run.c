@@ -15,7 +15,8 @@
 #define DEADLINE_MAX_MS 600000
 
 struct words {
-    char *name, *device, *socket_path, *shadow, *dirty_width, *restore, *mac, *uuid, *log_level;
+    char *name, *device, *socket_path, *connect, *shadow, *dirty_width, *restore, *mac, *uuid,
+        *log_level;
     int fd, workers, deadline_ms, format;
     gboolean capabilities, untracked, daemonize, no_recovery;
 };
@@ -26,6 +27,7 @@ clear_words(struct words *w)
     g_free(w->name);
     g_free(w->device);
     g_free(w->socket_path);
+    g_free(w->connect);
     g_free(w->shadow);
     g_free(w->dirty_width);
     g_free(w->restore);
@@ -99,9 +101,9 @@ to_options(const struct words *w, struct vdt_daemon_options *options, GError **e
         return missing("--name NAME", error);
     if (!w->device)
         return missing("--device DEVICE", error);
-    if (w->socket_path && w->fd >= 0) {
+    if ((w->socket_path != NULL) + (w->fd >= 0) + (w->connect != NULL) > 1) {
         g_set_error_literal(error, VDT_ERROR, VDT_ERROR_USAGE,
-                            "--socket-path and --fd exclude each other");
+                            "--socket-path, --connect and --fd exclude each other");
         return false;
     }
     if (w->fd < -1) {
@@ -126,6 +128,7 @@ to_options(const struct words *w, struct vdt_daemon_options *options, GError **e
     options->name = w->name;
     options->device = w->device;
     options->socket_path = w->socket_path;
+    options->connect = w->connect;
     options->fd = w->fd;
     options->restore = w->restore;
     options->daemonize = w->daemonize;
@@ -159,6 +162,8 @@ vdt_verb_run(const struct vdt_verb *verb, int argc, char **argv)
          "vhost-vdpa:/dev/vhost-vdpa-N or sim:[options]", "DEVICE"},
         {"socket-path", 0, 0, G_OPTION_ARG_FILENAME, &w.socket_path,
          "vhost-user socket instead of NAME.sock in the runtime directory", "PATH"},
+        {"connect", 0, 0, G_OPTION_ARG_FILENAME, &w.connect,
+         "Connect to a VMM that listens at this socket, again whenever it has gone", "PATH"},
         {"fd", 0, 0, G_OPTION_ARG_INT, &w.fd, "Inherited vhost-user socket, listening or connected",
          "N"},
         {"print-capabilities", 0, 0, G_OPTION_ARG_NONE, &w.capabilities,

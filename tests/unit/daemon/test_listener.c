@@ -200,3 +200,33 @@ Test(listener, path_that_is_too_long_is_refused)
     cr_assert(g_error_matches(error, VDT_ERROR, VDT_ERROR_USAGE));
     clear(&stand);
 }
+
+Test(listener, dials_until_somebody_listens_and_again_when_he_has_gone)
+{
+    struct stand stand;
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+
+    init(&stand);
+    g_strlcpy(addr.sun_path, stand.path, sizeof(addr.sun_path));
+    struct vdt_listener *dialer =
+        vdt_listener_dial(stand.path, stand.context, connected, &stand, NULL);
+    cr_assert(dialer);
+    turn(&stand);
+    cr_expect_eq(stand.clients, 0, "nobody is there");
+    for (int n = 1; n <= 2; n++) {
+        VDT_AUTO_FD server = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        cr_assert_eq(bind(server, (struct sockaddr *) &addr, sizeof(addr)), 0);
+        cr_assert_eq(listen(server, 1), 0);
+        for (int i = 0; i < 500 && stand.clients < n; i++) {
+            g_main_context_iteration(stand.context, FALSE);
+            g_usleep(2000);
+        }
+        cr_assert_eq(stand.clients, n);
+        turn(&stand);
+        cr_expect_eq(stand.clients, n, "one at a time");
+        g_unlink(stand.path);
+        cr_assert(vdt_listener_next(dialer));
+    }
+    vdt_listener_free(dialer);
+    clear(&stand);
+}
