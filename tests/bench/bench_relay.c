@@ -15,6 +15,7 @@ static const struct relay_way ways[] = {
     {"split indirect 2", VDT_RING_SPLIT, .indirect = true},
     {"split event index", VDT_RING_SPLIT, .event_idx = true},
     {"split in order", VDT_RING_SPLIT, .in_order = true},
+    {"split in-flight area", VDT_RING_SPLIT, .area = true},
     {"split eventfds", VDT_RING_SPLIT, .events = true},
     {"packed", VDT_RING_PACKED},
     {"packed logged", VDT_RING_PACKED, .log = true},
@@ -22,6 +23,7 @@ static const struct relay_way ways[] = {
     {"packed indirect 2", VDT_RING_PACKED, .indirect = true},
     {"packed event index", VDT_RING_PACKED, .event_idx = true},
     {"packed in order", VDT_RING_PACKED, .in_order = true},
+    {"packed in-flight area", VDT_RING_PACKED, .area = true},
     {"packed eventfds", VDT_RING_PACKED, .events = true},
 };
 

@@ -91,6 +91,14 @@ relay_rig_init(struct relay_rig *rig, const struct relay_way *way, uint16_t num)
         g_assert(vdt_dirty_log_init(&rig->log, log, 0, 4096, GPA + MEMORY, NULL));
         rig->relay.log = &rig->log;
     }
+    VDT_AUTO_FD area = vdt_memfd("bench-area", vdt_inflight_area_own_size(1, num), NULL);
+    if (way->area) {
+        rig->area = vdt_inflight_area_map_own(area, 1, num, NULL);
+        g_assert(rig->area && vdt_area_ring_open(&rig->area_ring, rig->area, 0, &format, 1,
+                                                 config.guest_pos, NULL, 0));
+        vdt_inflight_area_settled(rig->area, 0);
+        rig->relay.area = &rig->area_ring;
+    }
     rig->kick = rig->call = rig->device_kick = rig->device_call = -1;
     if (way->events) {
         rig->kick = vdt_eventfd(NULL);
@@ -104,6 +112,8 @@ void
 relay_rig_clear(struct relay_rig *rig)
 {
     vdt_relay_clear(&rig->relay);
+    vdt_area_ring_close(&rig->area_ring);
+    vdt_inflight_area_free(rig->area);
     vdt_dirty_log_clear(&rig->log);
     vdt_iova_table_free(rig->table);
     vdt_guest_map_unref(rig->map);

@@ -15,6 +15,7 @@ struct relay_way {
     bool indirect;  /* each chain is a table of two */
     bool event_idx; /* both ends ask for the next event, each batch */
     bool in_order;
+    bool area;   /* what is in flight is written down for the next tracker */
     bool events; /* with eventfds: kick, call, and the device's; else memory alone */
 };
 
@@ -28,6 +29,8 @@ struct relay_rig {
     struct vdt_iova_table *table;
     struct vdt_dirty_log log;
     struct vdt_relay relay;
+    struct vdt_inflight_area *area;
+    struct vdt_area_ring area_ring;
     int kick, call, device_kick, device_call;
     uint16_t driver, device; /* positions of the two ends */
     unsigned batch;          /* of relay_rig_run() */
