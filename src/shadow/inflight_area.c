@@ -202,6 +202,33 @@ take_packed(struct vdt_area_ring *ring, uint16_t id, uint16_t guest_id, uint16_t
     ring->last[id] = last;
 }
 
+/* Of stores to volatile objects the compiler keeps the order, and it is free in all others: a head
+ * is in flight only after those before it. */
+static inline void
+take_split(uint8_t *at, uint16_t head, uint64_t counter)
+{
+    struct vdt_area_split_entry *entry = vdt_area_split_at(at, head);
+
+    *(volatile uint64_t *) &entry->counter = GUINT64_TO_LE(counter);
+    *(volatile uint8_t *) &entry->inflight = 1;
+}
+
+void
+vdt_area_ring_take_run(struct vdt_area_ring *ring, const uint8_t *heads, uint16_t n)
+{
+    const uint16_t entries = ring->entries;
+    uint64_t counter = ring->counter;
+    uint8_t *at = ring->at;
+
+    for (uint16_t i = 0; i < n; i++) {
+        uint16_t head = vdt_load16(heads + 2u * i);
+        if (head < entries)
+            take_split(at, head, counter++);
+    }
+    ring->counter = counter;
+    vdt_area_keep_order();
+}
+
 void
 vdt_area_ring_take(struct vdt_area_ring *ring, uint16_t id, uint16_t guest_id, uint16_t slots,
                    const struct vdt_kept *kept, uint16_t first)
@@ -209,9 +236,7 @@ vdt_area_ring_take(struct vdt_area_ring *ring, uint16_t id, uint16_t guest_id, u
     if (ring->format.kind == VDT_RING_PACKED) {
         take_packed(ring, id, guest_id, slots, kept, first);
     } else {
-        vdt_store64(&vdt_area_split_at(ring->at, id)->counter, ring->counter++);
-        vdt_area_keep_order();
-        vdt_area_store8(&vdt_area_split_at(ring->at, id)->inflight, 1);
+        take_split(ring->at, id, ring->counter++);
     }
     vdt_area_keep_order();
 }
@@ -219,10 +244,7 @@ vdt_area_ring_take(struct vdt_area_ring *ring, uint16_t id, uint16_t guest_id, u
 void
 vdt_area_ring_give(struct vdt_area_ring *ring, uint16_t id)
 {
-    if (ring->format.kind == VDT_RING_SPLIT) {
-        if (ring->staged > 0)
-            vdt_store16(&vdt_area_split_at(ring->at, id)->next, ring->batch[ring->staged - 1]);
-    } else {
+    if (ring->format.kind == VDT_RING_PACKED) {
         uint16_t last = ring->last[id];
         ring->next[last] = ring->free_head;
         vdt_store16(&vdt_area_packed_at(ring->at, last)->next, ring->free_head);
@@ -231,12 +253,23 @@ vdt_area_ring_give(struct vdt_area_ring *ring, uint16_t id)
     ring->batch[ring->staged++] = id;
 }
 
+/* Each of the batch tells which was given before it. */
+static void
+link_batch(struct vdt_area_ring *ring)
+{
+    struct vdt_area_split_head *head = (struct vdt_area_split_head *) ring->at;
+
+    for (uint32_t i = 1; i < ring->staged; i++)
+        vdt_store16(&vdt_area_split_at(ring->at, ring->batch[i])->next, ring->batch[i - 1]);
+    vdt_area_keep_order();
+    vdt_store16(&head->last_given, ring->batch[ring->staged - 1]);
+}
+
 void
 vdt_area_ring_publishing(struct vdt_area_ring *ring, uint16_t used)
 {
     if (ring->format.kind == VDT_RING_SPLIT) {
-        struct vdt_area_split_head *head = (struct vdt_area_split_head *) ring->at;
-        vdt_store16(&head->last_given, ring->batch[ring->staged - 1]);
+        link_batch(ring);
     } else {
         struct vdt_area_packed_head *head = (struct vdt_area_packed_head *) ring->at;
         vdt_store16(&head->free_head, ring->free_head);
@@ -246,17 +279,32 @@ vdt_area_ring_publishing(struct vdt_area_ring *ring, uint16_t used)
     vdt_area_keep_order();
 }
 
+static void
+clear_split(struct vdt_area_ring *ring)
+{
+    for (uint32_t i = 0; i < ring->staged; i++)
+        vdt_area_store8(&vdt_area_split_at(ring->at, ring->batch[i])->inflight, 0);
+}
+
+static void
+clear_packed(struct vdt_area_ring *ring)
+{
+    for (uint32_t i = 0; i < ring->staged; i++) {
+        uint16_t first = ring->first[ring->batch[i]];
+        vdt_area_store8(&vdt_area_packed_at(ring->at, first)->inflight, 0);
+    }
+}
+
 void
 vdt_area_ring_published(struct vdt_area_ring *ring, uint16_t used)
 {
     bool split = ring->format.kind == VDT_RING_SPLIT;
 
     vdt_area_keep_order();
-    for (uint32_t i = 0; i < ring->staged; i++)
-        vdt_area_store8(split
-                            ? &vdt_area_split_at(ring->at, ring->batch[i])->inflight
-                            : &vdt_area_packed_at(ring->at, ring->first[ring->batch[i]])->inflight,
-                        0);
+    if (split)
+        clear_split(ring);
+    else
+        clear_packed(ring);
     vdt_area_keep_order();
     ring->staged = 0;
     if (split) {

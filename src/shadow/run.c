@@ -70,15 +70,15 @@ forward_split(struct vdt_relay *relay, unsigned limit, const bool plain)
             vdt_split_store_desc(to, head, seg.addr + stretch.delta, seg.len, 0, 0);
             bytes += seg.len;
         }
-        if (!plain && relay->area)
-            vdt_area_ring_take(relay->area, (uint16_t) head, (uint16_t) head, 1, all,
-                               (uint16_t) head);
         if (!plain && device->format.in_order)
             vdt_posted_order_add(device, (uint16_t) head);
         vdt_store16(to_entry, (uint16_t) head);
     }
 
     const uint16_t n = (uint16_t) (fetched - begin);
+    /* Before they are published, and no device writes where they stand. */
+    if (relay->area)
+        vdt_area_ring_take_run(relay->area, to_entry - 2u * n, n);
     guest->pos.avail += n;
     guest->in_flight += n;
     device->pos.avail += n;
@@ -171,12 +171,14 @@ unsigned
 vdt_run_forward(struct vdt_relay *relay, unsigned limit)
 {
     struct vdt_guest_ring *guest = &relay->guest;
-    const bool plain = !relay->area && !relay->device.format.in_order;
+    bool plain = !relay->device.format.in_order;
 
     if (guest->fault)
         return 0;
-    if (!is_split(relay))
+    if (!is_split(relay)) {
+        plain = plain && !relay->area;
         return plain ? forward_packed(relay, limit, true) : forward_packed(relay, limit, false);
+    }
     if (guest->avail_seen == guest->pos.avail && vdt_guest_split_look(guest) != VDT_TAKE_CHAIN)
         return 0;
     return plain ? forward_split(relay, limit, true) : forward_split(relay, limit, false);
@@ -208,6 +210,7 @@ back_split(struct vdt_relay *relay, unsigned limit, const bool plain)
     struct vdt_kept *all = relay->inflight.kept;
     struct vdt_dirty_log *log = relay->log;
     const bool used_width = relay->dirty_used_width;
+    uint16_t *batch = relay->area ? vdt_area_ring_batch(relay->area) : NULL;
     uint64_t bytes = 0;
     uint32_t n, run = MIN((uint16_t) (device->used_seen - device->pos.used), limit);
 
@@ -221,12 +224,14 @@ back_split(struct vdt_relay *relay, unsigned limit, const bool plain)
             break;
         if (!plain && log)
             log_single(log, kept, used_width, len);
-        if (!plain && relay->area)
-            vdt_area_ring_give(relay->area, (uint16_t) id);
+        if (!plain && batch)
+            batch[n] = (uint16_t) id;
         vdt_kept_drop(kept);
         vdt_split_store_used(to_entry, id, len);
         bytes += len;
     }
+    if (!plain && batch)
+        relay->area->staged += n;
     device->pos.used += (uint16_t) n;
     device->in_flight -= n;
     guest->pos.used += (uint16_t) n;
