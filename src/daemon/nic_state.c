@@ -341,7 +341,8 @@ vdt_nic_restore(struct vdt_nic *nic, const struct vdt_snapshot *snapshot, unsign
                 GError **error)
 {
     *ret_commands = 0;
-    if (!carriable(snapshot, error) || !vdt_admit(snapshot, vdt_shadow_device(nic->shadow), error))
+    if (!carriable(snapshot, error) ||
+        !vdt_admit(snapshot, vdt_shadow_device(nic->shadow), 0, error))
         return false;
     if (vdt_collect_traffic(nic->shadow)) {
         if (!snapshot->live) {

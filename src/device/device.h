@@ -86,6 +86,10 @@ struct vdt_device_ops {
     bool (*set_config)(struct vdt_device *dev, uint32_t offset, const void *buf, uint32_t len, GError **error);
     bool (*set_config_call)(struct vdt_device *dev, int fd, GError **error);
 
+    /* Optional: guest memory that is mapped counts as locked memory of this process, which has
+     * *ret_pinned bytes and may have *ret_limit. False: it does not, or there is no limit. */
+    bool (*memory_limit)(struct vdt_device *dev, uint64_t *ret_pinned, uint64_t *ret_limit);
+
     /* Optional: the control state that the device itself holds (only the simulator and mocks can). */
     bool (*read_net_state)(struct vdt_device *dev, struct vdt_net_state *ret_state, GError **error);
     /* Optional: counters and internals as a JSON object, for status and tests. Caller frees. */

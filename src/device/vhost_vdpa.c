@@ -143,6 +143,7 @@ static const struct vdt_device_ops ops = {
     .get_config = vdt_vhost_get_config,
     .set_config = vdt_vhost_set_config,
     .set_config_call = vdt_vhost_set_config_call,
+    .memory_limit = vdt_vhost_memory_limit,
     .describe = describe,
 };
 

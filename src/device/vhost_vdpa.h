@@ -97,6 +97,7 @@ bool vdt_vhost_memory_is_shared(const void *host, uint64_t size);
 bool vdt_vhost_memory_refused(struct vdt_vhost *vhost, uint64_t iova, uint64_t size, void *host,
                               int errnum, GError **error);
 /* Would @size bytes more go beyond RLIMIT_MEMLOCK? @ret_need: what it would have to be. */
+bool vdt_vhost_memory_limit(struct vdt_device *dev, uint64_t *ret_pinned, uint64_t *ret_limit);
 bool vdt_vhost_memory_beyond_limit(struct vdt_vhost *vhost, uint64_t size, uint64_t *ret_pinned,
                                    uint64_t *ret_limit);
 

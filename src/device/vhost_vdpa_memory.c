@@ -56,6 +56,19 @@ vdt_vhost_memory_beyond_limit(struct vdt_vhost *vhost, uint64_t size, uint64_t *
            (size > *ret_limit || *ret_pinned > *ret_limit - size);
 }
 
+/* Memory that is reached by user address is not pinned. The limit is what map() would raise it to.
+ */
+bool
+vdt_vhost_memory_limit(struct vdt_device *dev, uint64_t *ret_pinned, uint64_t *ret_limit)
+{
+    struct vdt_vhost *vhost = vdt_vhost_of(dev);
+
+    if (vhost->row->user_va)
+        return false;
+    vhost->sys->raise_memlock();
+    return vhost->sys->memlock(ret_pinned, ret_limit) && *ret_limit != UINT64_MAX;
+}
+
 bool
 vdt_vhost_memory_refused(struct vdt_vhost *vhost, uint64_t iova, uint64_t size, void *host,
                          int errnum, GError **error)

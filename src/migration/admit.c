@@ -3,6 +3,8 @@
 
 #include <vdpa-tracker/error.h>
 
+#include "base/wire.h"
+
 bool
 vdt_admit_read_config(struct vdt_device *dev, uint8_t config[VDT_CONFIG_MAX], uint32_t *ret_len,
                       GError **error)
@@ -36,13 +38,34 @@ join(GPtrArray *lines)
     return g_string_free(text, FALSE);
 }
 
+char *
+vdt_admit_memory(struct vdt_device *dev, uint64_t memory)
+{
+    uint64_t pinned, limit, need;
+
+    if (memory == 0 || !dev->ops->memory_limit || !dev->ops->memory_limit(dev, &pinned, &limit))
+        return NULL;
+    bool beyond = !vdt_range_end(pinned, memory, &need);
+    if (!beyond && need <= limit)
+        return NULL;
+    return g_strdup_printf("device pins %" G_GUINT64_FORMAT
+                           " MiB of guest memory beside %" G_GUINT64_FORMAT
+                           " MiB that are pinned already, and RLIMIT_MEMLOCK is %" G_GUINT64_FORMAT
+                           " MiB (LimitMEMLOCK= in the unit, 'ulimit -l')",
+                           (memory >> 20) + 1, pinned >> 20, limit >> 20);
+}
+
 bool
-vdt_admit(const struct vdt_snapshot *snapshot, struct vdt_device *dev, GError **error)
+vdt_admit(const struct vdt_snapshot *snapshot, struct vdt_device *dev, uint64_t memory,
+          GError **error)
 {
     g_autoptr(GPtrArray) reasons = vdt_admit_reasons(snapshot, dev, error);
 
     if (!reasons)
         return false;
+    char *beyond = vdt_admit_memory(dev, memory);
+    if (beyond)
+        g_ptr_array_add(reasons, beyond);
     if (reasons->len == 0)
         return true;
     g_autofree char *text = join(reasons);

@@ -200,7 +200,7 @@ vdt_rehearse(struct vdt_device *dev, const struct vdt_snapshot *snapshot, unsign
 {
     struct stage stage = {.dev = dev, .kick = -1, .call = -1};
 
-    if (!vdt_admit(snapshot, dev, error))
+    if (!vdt_admit(snapshot, dev, 0, error))
         return false;
     stage.kick = vdt_eventfd(error);
     stage.call = stage.kick < 0 ? -1 : vdt_eventfd(error);

@@ -67,6 +67,18 @@ dismiss(struct swap *swap, struct vdt_device *dev)
     vdt_device_close(dev);
 }
 
+/* It is mapped for both devices until the first one goes. */
+static uint64_t
+memory_of(const struct vdt_shadow *shadow)
+{
+    const struct vdt_guest_map *map = vdt_shadow_map(shadow);
+    uint64_t bytes = 0;
+
+    for (unsigned i = 0; i < vdt_guest_map_count(map); i++)
+        bytes += vdt_guest_map_region(map, i)->size;
+    return bytes;
+}
+
 /* Open, compare, negotiate and map; the guest runs meanwhile. */
 static struct vdt_device *
 open_target(struct swap *swap, const char *spec, GError **error)
@@ -77,7 +89,8 @@ open_target(struct swap *swap, const char *spec, GError **error)
         return NULL;
     step(swap, VDT_PHASE_CHECKING);
     VDT_AUTO(snapshot) now = swap->hooks->collect(swap->hooks->ctx);
-    if (!vdt_admit(now, target, error) || !vdt_shadow_prepare(swap->shadow, target, error))
+    if (!vdt_admit(now, target, memory_of(swap->shadow), error) ||
+        !vdt_shadow_prepare(swap->shadow, target, error))
         return NULL;
     swap->report->to = g_strdup(target->info.name);
     return g_steal_pointer(&target);
@@ -128,7 +141,7 @@ switch_over(struct swap *swap, struct vdt_device *next, struct vdt_device **ret_
         return false;
     }
     VDT_AUTO(snapshot) frozen = swap->hooks->collect(swap->hooks->ctx);
-    if (!vdt_admit(frozen, next, error)) {
+    if (!vdt_admit(frozen, next, 0, error)) {
         go_back(swap, NULL, error);
         return false;
     }

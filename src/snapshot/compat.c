@@ -145,6 +145,15 @@ check_queues(GPtrArray *reasons, const struct sides *sides)
             target->ring_max, largest, s->rings[largest].num);
 }
 
+/* Positions that a device cannot start at are translated, and with them goes the order. */
+static void
+check_order(GPtrArray *reasons, const struct sides *sides)
+{
+    if (needed_features(sides->state) & VDT_BIT(VIRTIO_F_IN_ORDER) && !sides->target->set_base)
+        add(reasons, "device starts rings at the initial position only, which IN_ORDER does not "
+                     "allow for");
+}
+
 static void
 check_limits(GPtrArray *reasons, const struct sides *sides)
 {
@@ -224,6 +233,7 @@ vdt_snapshot_compat(const struct vdt_snapshot *snapshot, const struct vdt_device
     vdt_net_config_parse(&sides.device, config, config_len);
     check_features(reasons, &sides);
     check_queues(reasons, &sides);
+    check_order(reasons, &sides);
     if (snapshot->device_id == VIRTIO_ID_NET) {
         check_control(reasons, &sides);
         check_mac(reasons, &sides);

@@ -142,6 +142,31 @@ Test(vhost_iotlb, without_the_asid_feature_there_is_one_space)
     munmap(m, PAGE);
 }
 
+/* A driver that goes by user address pins nothing, and of an unknown one it is not known. */
+Test(vhost_iotlb, the_memlock_limit_is_told_where_memory_is_pinned)
+{
+    static const struct {
+        const char *driver;
+        bool told;
+    } rows[] = {{"mlx5_core", true}, {"vp-vdpa", true}, {"vdpasim_net", false}, {"acme", false}};
+    uint64_t pinned = 1, limit = 1;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
+        fake_vhost_install();
+        fake_vhost.driver = rows[i].driver;
+        VDT_AUTO(device) dev = vdt_device_open("vhost-vdpa:sim:", NULL);
+
+        cr_assert(dev);
+        cr_expect_not(dev->ops->memory_limit(dev, &pinned, &limit), "there is none");
+        fake_vhost.memlock = 2 * PAGE;
+        fake_vhost.memlock_hard = 4 * PAGE;
+        cr_expect_eq(dev->ops->memory_limit(dev, &pinned, &limit), rows[i].told, "%s",
+                     rows[i].driver);
+        if (rows[i].told)
+            cr_expect(pinned == 0 && limit == 4 * PAGE, "%s: the hard one", rows[i].driver);
+    }
+}
+
 Test(vhost_iotlb, the_memlock_limit_is_named_with_what_is_needed)
 {
     fake_vhost_install();

@@ -5,9 +5,12 @@
 #include "migration/swap.h"
 
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <vdpa-tracker/error.h>
 
+#include "lib/fake_vhost_vdpa.h"
 #include "snapshot/collect.h"
 #include "virtio/net_ctrl.h"
 
@@ -118,6 +121,36 @@ Test(swap, device_without_a_feature_of_the_guest_is_refused_by_name)
     cr_assert(g_error_matches(error, VDT_ERROR, VDT_ERROR_REFUSED));
     cr_assert(strstr(error->message, "RING_PACKED"), "%s", error->message);
     cr_assert(!report.returned);
+    cr_assert_str_eq(vdt_shadow_device(stand.shadow)->info.name, "sim:");
+    vdt_swap_report_clear(&report);
+    clear(&stand);
+}
+
+/* Both at once: whoever raises the limit is not to find the other one afterwards. */
+Test(swap, memory_that_may_not_be_pinned_is_named_with_the_other_reasons)
+{
+    const uint64_t size = 4 << 20;
+    struct stand stand;
+    struct vdt_swap_report report = {0};
+    g_autoptr(GError) error = NULL;
+    int fd = memfd_create("guest", MFD_CLOEXEC);
+    const struct vdt_region_spec spec = {.size = size, .frontend = 0x10000, .fd = fd};
+
+    cr_assert_eq(ftruncate(fd, size), 0);
+    init(&stand, "sim:");
+    struct vdt_guest_map *map = vdt_guest_map_from_table(&spec, 1, &error);
+    cr_assert(map, "%s", error ? error->message : "");
+    cr_assert(vdt_shadow_set_memory(stand.shadow, map, &error), "%s", error ? error->message : "");
+    vdt_guest_map_unref(map);
+    close(fd);
+    fake_vhost_install();
+    fake_vhost.driver = "mlx5_core";
+    fake_vhost.memlock = 1 << 20;
+    stand.guest_features = VDT_BIT(VIRTIO_F_VERSION_1) | VDT_BIT(VIRTIO_F_RING_PACKED);
+    cr_assert(!swap(&stand, "vhost-vdpa:sim:no-packed", &report, &error));
+    cr_assert(g_error_matches(error, VDT_ERROR, VDT_ERROR_REFUSED));
+    cr_expect(strstr(error->message, "RING_PACKED"), "%s", error->message);
+    cr_expect(strstr(error->message, "RLIMIT_MEMLOCK is 1 MiB"), "%s", error->message);
     cr_assert_str_eq(vdt_shadow_device(stand.shadow)->info.name, "sim:");
     vdt_swap_report_clear(&report);
     clear(&stand);

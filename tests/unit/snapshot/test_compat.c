@@ -25,6 +25,7 @@ init_target(struct target *t, struct vdt_snapshot *state)
     t->info.features = state->negotiated_features;
     t->info.rings = MAX(state->ring_count, 3);
     t->info.ring_max = 300;
+    t->info.set_base = true;
     memcpy(t->config, state->config, sizeof(t->config));
 }
 
@@ -144,4 +145,20 @@ Test(compat, a_target_without_config_space_holds_nothing)
     g_autoptr(GPtrArray) reasons = vdt_snapshot_compat(t.state, &t.info, t.config, 0);
 
     cr_assert_eq(reasons->len, 2); /* pairs, MTU */
+}
+
+Test(compat, order_is_kept_only_where_rings_start_anywhere)
+{
+    struct target t;
+    VDT_AUTO(snapshot) state = sample_split();
+    init_target(&t, state);
+    t.info.set_base = false;
+    g_autoptr(GPtrArray) none = check(&t);
+    cr_assert_eq(none->len, 0);
+    state->guest_features |= VDT_BIT(VIRTIO_F_IN_ORDER);
+    state->negotiated_features |= VDT_BIT(VIRTIO_F_IN_ORDER);
+    t.info.features |= VDT_BIT(VIRTIO_F_IN_ORDER);
+    g_autoptr(GPtrArray) reasons = check(&t);
+    cr_assert_eq(reasons->len, 1);
+    cr_assert(strstr(reasons->pdata[0], "IN_ORDER"), "%s", (char *) reasons->pdata[0]);
 }
