@@ -31,15 +31,41 @@ shadow_options(const struct vdt_nic_options *options, const struct vdt_device_in
 
     if (!options->allow_untracked && info->device_id == VIRTIO_ID_NET)
         mask &= vdt_command_features_known(info->features);
+    if (options->baseline)
+        mask &= options->baseline->features;
     return (struct vdt_shadow_options){
         .policy = options->policy,
         .workers = MAX(options->workers, 1u),
         .dirty_used_width = options->dirty_used_width,
         .drain_ms = options->deadline_ms,
         .feature_mask = mask,
+        .pairs_max = options->baseline ? options->baseline->pairs : 0,
         .drive_cvq = true,
         .context = options->context,
     };
+}
+
+/* A guest may go wherever the baseline is offered, so this device has to offer all of it. */
+static bool
+take_baseline(struct vdt_nic *nic, struct vdt_device *dev, const struct vdt_baseline *baseline,
+              GError **error)
+{
+    struct vdt_baseline offer;
+
+    if (!baseline)
+        return true;
+    nic->limited = true;
+    nic->baseline = *baseline;
+    if (!vdt_baseline_of_device(&offer, dev, error))
+        return false;
+    g_autoptr(GPtrArray) reasons = vdt_baseline_reasons(baseline, &offer);
+    if (reasons->len == 0)
+        return true;
+    g_ptr_array_add(reasons, NULL);
+    g_autofree char *text = g_strjoinv("; ", (char **) reasons->pdata);
+    g_set_error(error, VDT_ERROR, VDT_ERROR_REFUSED, "%s is less than the baseline: %s",
+                dev->info.name, text);
+    return false;
 }
 
 struct vdt_nic *
@@ -65,6 +91,10 @@ vdt_nic_new(struct vdt_device *dev, const struct vdt_nic_options *options, GErro
                     "%s is a virtio device of type %u; network (1) and block (2) devices are "
                     "tracked",
                     dev->info.name, dev->info.device_id);
+        vdt_device_close(dev);
+        return NULL;
+    }
+    if (!take_baseline(nic, dev, options->baseline, error)) {
         vdt_device_close(dev);
         return NULL;
     }

@@ -16,6 +16,7 @@
 #pragma once
 
 #include "control/cvq_relay.h"
+#include "migration/baseline.h"
 #include "migration/swap.h"
 #include "shadow/shadow.h"
 #include "vhost_user/session.h"
@@ -30,6 +31,7 @@ struct vdt_nic_options {
     bool dirty_used_width;
     bool allow_untracked;
     uint64_t feature_mask; /* offer nothing outside; 0 is "no limit" */
+    const struct vdt_baseline *baseline; /* offer that and no more; NULL: all the device can */
     bool mac_given;        /* --mac: for frontends that keep the control queue to themselves */
     uint8_t mac[6];
     unsigned deadline_ms;           /* of each wait for device or peer */

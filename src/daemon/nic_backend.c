@@ -75,14 +75,18 @@ static uint32_t
 ring_count(void *ctx)
 {
     struct vdt_nic *nic = ctx;
+    uint32_t most = nic->limited ? 2u * nic->baseline.pairs + 1 : VDT_RINGS_MAX;
 
-    return MIN(vdt_shadow_ring_count(nic->shadow), VDT_RINGS_MAX);
+    return MIN(vdt_shadow_ring_count(nic->shadow), most);
 }
 
 static uint16_t
 ring_max(void *ctx)
 {
-    return vdt_nic_device_info(ctx)->ring_max;
+    struct vdt_nic *nic = ctx;
+    uint16_t most = vdt_nic_device_info(nic)->ring_max;
+
+    return nic->limited ? MIN(most, nic->baseline.ring_max) : most;
 }
 
 static bool

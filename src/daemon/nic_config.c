@@ -59,6 +59,8 @@ vdt_nic_config_init(struct vdt_nic *nic, GError **error)
         g_prefix_error(error, "reading the config space of %s: ", dev->info.name);
         return false;
     }
+    if (nic->limited)
+        vdt_baseline_clamp(&nic->baseline, nic->config, nic->config_len);
     vdt_control_model_init(&nic->model);
     if (nic->device_id != VIRTIO_ID_NET)
         return true;

@@ -26,6 +26,8 @@ struct vdt_nic {
     bool allow_untracked;
     bool dirty_used_width;
     unsigned format; /* of states that are given away */
+    bool limited; /* by @baseline */
+    struct vdt_baseline baseline;
     bool mac_given;
     uint8_t mac[6];
 

@@ -8,6 +8,7 @@
  *             going on (stop, cont), not the guest beginning anew
  *   loaded    came from another tracker or a file; comes before SET_FEATURES and survives it
  */
+#include <linux/vhost_types.h>
 #include <string.h>
 
 #include <vdpa-tracker/error.h>
@@ -285,6 +286,21 @@ vdt_nic_format(const struct vdt_nic *nic)
     return nic->format;
 }
 
+/* The frontend would find out only when it negotiates. */
+static bool
+inside_baseline(const struct vdt_nic *nic, const struct vdt_snapshot *snapshot, GError **error)
+{
+    uint64_t transport = VDT_BIT(VHOST_F_LOG_ALL) | VDT_BIT(30);
+    uint64_t outside = snapshot->guest_features & ~nic->baseline.features & ~transport;
+
+    if (!nic->limited || !outside)
+        return true;
+    g_autofree char *names = vdt_features_to_string(snapshot->device_id, outside);
+    g_set_error(error, VDT_ERROR, VDT_ERROR_REFUSED,
+                "the guest uses what the baseline of this tracker leaves out: %s", names);
+    return false;
+}
+
 struct vdt_snapshot *
 vdt_nic_snapshot(struct vdt_nic *nic, GError **error)
 {
@@ -342,7 +358,8 @@ vdt_nic_restore(struct vdt_nic *nic, const struct vdt_snapshot *snapshot, unsign
 {
     *ret_commands = 0;
     if (!carriable(snapshot, error) ||
-        !vdt_admit(snapshot, vdt_shadow_device(nic->shadow), 0, error))
+        !vdt_admit(snapshot, vdt_shadow_device(nic->shadow), 0, error) ||
+        !inside_baseline(nic, snapshot, error))
         return false;
     if (vdt_collect_traffic(nic->shadow)) {
         if (!snapshot->live) {

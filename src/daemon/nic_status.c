@@ -46,18 +46,21 @@ add_names(JsonBuilder *builder, uint32_t type, const char *name, uint64_t featur
 }
 
 static void
-add_withheld(JsonBuilder *builder, uint32_t type, uint64_t withheld)
+add_withheld(struct vdt_nic *nic, JsonBuilder *builder, uint64_t withheld)
 {
     json_builder_set_member_name(builder, "withheld");
     json_builder_begin_object(builder);
     for (unsigned bit = 0; bit < 64; bit++) {
-        const char *known = vdt_feature_name(type, bit);
+        const char *known = vdt_feature_name(nic->device_id, bit);
         const char *reason = vdt_feature_withheld(bit);
+        bool outside = nic->limited && !(nic->baseline.features >> bit & 1);
         g_autofree char *number = g_strdup_printf("bit%u", bit);
 
         if (withheld >> bit & 1)
             add_text(builder, known ? known : number,
-                     reason ? reason : "its commands or effects cannot be followed");
+                     reason    ? reason
+                     : outside ? "it is not in the baseline (--features-from)"
+                               : "its commands or effects cannot be followed");
     }
     json_builder_end_object(builder);
 }
@@ -74,7 +77,7 @@ add_features(struct vdt_nic *nic, JsonBuilder *builder)
     add_names(builder, nic->device_id, "offered", negotiation->offered);
     add_names(builder, nic->device_id, "acked", negotiation->acked);
     add_names(builder, nic->device_id, "negotiated", negotiation->device);
-    add_withheld(builder, nic->device_id, device & ~negotiation->offered);
+    add_withheld(nic, builder, device & ~negotiation->offered);
     json_builder_end_object(builder);
 }
 

@@ -156,6 +156,8 @@ vdt_shadow_new(struct vdt_device *dev, const struct vdt_shadow_options *options,
 
     bool ok = vdt_negotiation_init(&s->negotiation, dev, options->feature_mask, error) &&
               open_events(s, error);
+    if (ok && options->pairs_max)
+        s->negotiation.guest_max_pairs = MIN(s->negotiation.guest_max_pairs, options->pairs_max);
     for (unsigned i = 0; ok && i < s->options.workers; i++)
         ok = (s->workers[i] = vdt_worker_new(i, error)) != NULL;
     if (!ok) {

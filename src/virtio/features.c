@@ -129,6 +129,31 @@ vdt_net_features_needing_ctrl_vq(void)
            VDT_BIT(VIRTIO_NET_F_RSS);
 }
 
+uint64_t
+vdt_net_features_sound(uint64_t features)
+{
+#define BIT(feature) VDT_BIT(VIRTIO_NET_F_##feature)
+    /* In this order one pass is enough: what others need comes first. */
+    static const struct {
+        uint64_t features, need; /* one of @need */
+    } rules[] = {
+        {BIT(GUEST_TSO4) | BIT(GUEST_TSO6) | BIT(GUEST_UFO), BIT(GUEST_CSUM)},
+        {BIT(GUEST_USO4) | BIT(GUEST_USO6), BIT(GUEST_CSUM)},
+        {BIT(GUEST_ECN), BIT(GUEST_TSO4) | BIT(GUEST_TSO6)},
+        {BIT(HOST_TSO4) | BIT(HOST_TSO6) | BIT(HOST_UFO) | BIT(HOST_USO), BIT(CSUM)},
+        {BIT(HOST_ECN) | BIT(RSC_EXT), BIT(HOST_TSO4) | BIT(HOST_TSO6)},
+    };
+
+    if (!(features & BIT(CTRL_VQ)))
+        features &= ~vdt_net_features_needing_ctrl_vq();
+    for (unsigned i = 0; i < G_N_ELEMENTS(rules); i++) {
+        if (!(features & rules[i].need))
+            features &= ~rules[i].features;
+    }
+    return features;
+#undef BIT
+}
+
 struct vdt_ring_format
 vdt_features_ring_format(uint64_t features, uint16_t num)
 {

@@ -23,6 +23,9 @@ int vdt_feature_from_name(uint32_t device_id, const char *name);
 /* virtio-net: the bits that mean nothing without CTRL_VQ. */
 uint64_t vdt_net_features_needing_ctrl_vq(void);
 
+/* virtio-net: @features without those that mean nothing for want of others (virtio 1.2, 5.1.3.1). */
+uint64_t vdt_net_features_sound(uint64_t features);
+
 /* Ring format that @features imply for a ring of @num entries. */
 struct vdt_ring_format vdt_features_ring_format(uint64_t features, uint16_t num);
 

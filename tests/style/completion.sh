@@ -42,6 +42,8 @@ echo 1..19
 wants s status snapshot show swap
 wants 'help re' restore replay
 wants l list
+wants 'run --features-from w' web.vdts
+wants 'baseline w' web.vdts
 wants 'help si' sim
 wants 'status ' web mail
 wants 'swap w' web

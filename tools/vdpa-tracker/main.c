@@ -28,7 +28,8 @@ static const struct vdt_verb verbs[] = {
      "    -netdev vhost-user,id=n,chardev=c -device virtio-net-pci,netdev=n",
      vdt_verb_run},
     {"list", "", "vDPA devices of this host, and running trackers",
-     "List the vDPA devices of this host and who has them, and the trackers that run, without opening\n"
+     "List the vDPA devices of this host and who has them, and the trackers that run, without "
+     "opening\n"
      "a device. No privilege is needed; what could not be read is said on standard error.\n\n"
      "  vdpa-tracker list\n"
      "  vdpa-tracker list --json | jq '.devices[] | select(.use == \"free\").node'",
@@ -77,11 +78,22 @@ static const struct vdt_verb verbs[] = {
      "  vdpa-tracker demo --vlans 4094",
      vdt_verb_demo},
     {"check", "--from FILE|DEVICE --to DEVICE", "would that device take this state?",
-     "Say whether DEVICE can take the state in FILE, or whatever another DEVICE can hold: every\n"
-     "reason why not, before anything is stopped. Exit code 0: it can, 3: it cannot.\n\n"
+     "Say whether DEVICE can take the state in FILE, or whatever another DEVICE can hold, or what "
+     "a\n"
+     "baseline FILE promises: every reason why not, before anything is stopped. Exit code 0: it "
+     "can,\n"
+     "3: it cannot.\n\n"
      "  vdpa-tracker check --from web.vdts --to vhost-vdpa:/dev/vhost-vdpa-1\n"
      "  vdpa-tracker check --from sim:pairs=4 --to sim:pairs=2",
      vdt_verb_check},
+    {"baseline", "DEVICE|FILE...", "what several devices can all give a guest",
+     "Print the features, queue pairs, ring size, MTU and RSS limits that every DEVICE can give a\n"
+     "guest. FILE is a snapshot, for the device that it was taken from, or another baseline. A "
+     "guest\n"
+     "of \"run --features-from\" such a file can go to each of these devices, and back.\n\n"
+     "  vdpa-tracker baseline vhost-vdpa:/dev/vhost-vdpa-0 other-host.vdts >fleet.conf\n"
+     "  vdpa-tracker run --name web --device sim:pairs=4 --features-from fleet.conf",
+     vdt_verb_baseline},
     {"replay", "FILE --device DEVICE", "replay a snapshot's control state into a device",
      "Bring DEVICE up, replay the control state in FILE into it, one line a command with the\n"
      "device's answer and the time, and read it back where the device can be read. The device is\n"

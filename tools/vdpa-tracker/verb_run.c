@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "daemon/daemon.h"
 #include "daemon/runtime.h"
+#include "migration/baseline.h"
 #include "virtio/features.h"
 
 #define WORKERS_MAX 64
@@ -16,7 +17,8 @@
 
 struct words {
     char *name, *device, *socket_path, *connect, *shadow, *dirty_width, *restore, *mac, *uuid,
-        *log_level;
+        *log_level, *features_from;
+    struct vdt_baseline baseline;
     int fd, workers, deadline_ms, format;
     gboolean capabilities, untracked, daemonize, no_recovery;
 };
@@ -34,6 +36,7 @@ clear_words(struct words *w)
     g_free(w->mac);
     g_free(w->uuid);
     g_free(w->log_level);
+    g_free(w->features_from);
 }
 
 /* Index of @word in @choices, its default for NULL, -1 with @error. */
@@ -89,7 +92,7 @@ missing(const char *option, GError **error)
 }
 
 static bool
-to_options(const struct words *w, struct vdt_daemon_options *options, GError **error)
+to_options(struct words *w, struct vdt_daemon_options *options, GError **error)
 {
     static const char *const shadows[] = {"auto", "always", "never", NULL};
     static const char *const widths[] = {"chain", "used", NULL};
@@ -123,6 +126,11 @@ to_options(const struct words *w, struct vdt_daemon_options *options, GError **e
     if (w->uuid && !g_uuid_string_is_valid(w->uuid)) {
         g_set_error(error, VDT_ERROR, VDT_ERROR_USAGE, "--uuid %s is no UUID", w->uuid);
         return false;
+    }
+    if (w->features_from) {
+        if (!vdt_baseline_load(&w->baseline, w->features_from, error))
+            return false;
+        options->nic.baseline = &w->baseline;
     }
     vdt_log_init(as_level[level]);
     options->name = w->name;
@@ -178,6 +186,8 @@ vdt_verb_run(const struct vdt_verb *verb, int argc, char **argv)
         {"format", 0, 0, G_OPTION_ARG_INT, &w.format,
          "Give states away in this format, for an older destination", "N"},
         {"restore", 0, 0, G_OPTION_ARG_FILENAME, &w.restore, "Start from this snapshot", "FILE"},
+        {"features-from", 0, 0, G_OPTION_ARG_FILENAME, &w.features_from,
+         "Offer no more than this baseline, and refuse a device with less", "FILE"},
         {"mac", 0, 0, G_OPTION_ARG_STRING, &w.mac,
          "The guest's MAC address, for VMMs that keep the control queue to themselves", "MAC"},
         {"uuid", 0, 0, G_OPTION_ARG_STRING, &w.uuid, "The domain's UUID, for snapshots", "UUID"},
