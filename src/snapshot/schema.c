@@ -76,7 +76,8 @@ SCHEMA(vlans, "Vlans");
 #undef MESSAGE_OF
 
 #define MESSAGE_OF vdt_wire_pairs
-static const struct vdt_wire_schema pairs_schema = {.name = "Pairs"};
+static const struct vdt_wire_field no_fields[1]; /* not NULL: an end is counted from it */
+static const struct vdt_wire_schema pairs_schema = {.name = "Pairs", .fields = no_fields};
 #undef MESSAGE_OF
 
 #define MESSAGE_OF vdt_wire_rss

@@ -35,8 +35,8 @@ struct vdt_snapshot_request {
     uint32_t segs;  /* packed only: descriptors carried, @seg.. of the ring's array; they follow one
                      * another in the order of the requests */
     uint32_t seg;
-    uint64_t table_addr; /* packed only: its indirect table, a guest physical address */
-    uint32_t table_len;  /* bytes; 0: none, or not known (format 1) */
+    uint32_t table_len;  /* packed only: bytes of its indirect table; 0: none, or not known */
+    uint64_t table_addr; /* where that lies, a guest physical address */
 };
 
 struct vdt_snapshot_ring {
