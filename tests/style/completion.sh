@@ -38,7 +38,7 @@ wants()
 }
 
 COMP_WORDBREAKS=$' \t\n"\'><=;|&(:'
-echo 1..19
+echo 1..21
 wants s status snapshot show swap
 wants 'help re' restore replay
 wants l list
