@@ -378,7 +378,12 @@ vdt_guest_map_read(const struct vdt_guest_map *map, uint64_t gpa, void *buf, uin
 {
     uint8_t *to = buf;
     uint64_t part;
+    const void *whole = vdt_guest_map_at(map, gpa, len);
 
+    if (G_LIKELY(whole)) {
+        memcpy(buf, whole, len);
+        return true;
+    }
     if (!vdt_guest_map_covers(map, gpa, len))
         return false;
     for (; len > 0; gpa += part, to += part, len -= part) {

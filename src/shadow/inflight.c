@@ -180,15 +180,6 @@ vdt_inflight_has(const struct vdt_inflight *f, uint16_t id)
     return f->kept[id].posted.mark & VDT_KEPT_HEAD;
 }
 
-struct vdt_inflight_head
-vdt_inflight_head(const struct vdt_inflight *f, uint16_t id)
-{
-    if (!(f->kept[id].posted.mark & VDT_KEPT_SINGLE))
-        return f->heads[id];
-    return (struct vdt_inflight_head){
-        .direct = 1, .guest_id = f->kind == VDT_RING_SPLIT ? id : next_of(f, id), .slots = 1};
-}
-
 void
 vdt_inflight_drop(struct vdt_inflight *f, uint16_t id)
 {

@@ -132,7 +132,17 @@ vdt_kept_seg(const struct vdt_kept *kept)
 }
 
 /* What is known of @id, which is in flight. */
-struct vdt_inflight_head vdt_inflight_head(const struct vdt_inflight *f, uint16_t id);
+static inline struct vdt_inflight_head
+vdt_inflight_head(const struct vdt_inflight *f, uint16_t id)
+{
+    const struct vdt_kept *kept = &f->kept[id];
+
+    if (!(kept->posted.mark & VDT_KEPT_SINGLE))
+        return f->heads[id];
+    return (struct vdt_inflight_head){
+        .direct = 1, .guest_id = f->kind == VDT_RING_SPLIT ? id : kept->next, .slots = 1};
+}
+
 bool vdt_inflight_has(const struct vdt_inflight *f, uint16_t id);
 
 /* Call @mark for each device-writable stretch of the chain; at most @limit bytes in all. */

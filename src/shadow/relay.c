@@ -16,7 +16,6 @@
 #include "base/fd.h"
 #include "base/wire.h"
 #include "shadow/run.h"
-#include "shadow/stretch.h"
 #include "virtio/chain_walk.h"
 
 static bool
@@ -50,16 +49,30 @@ break_down(struct vdt_relay *relay, enum vdt_ring_fault fault, bool by_device)
     vdt_event_signal(relay->attention);
 }
 
+/* Before a batch: what is known of another map or table counts no more. */
+static void
+check_stretch(struct vdt_relay *relay)
+{
+    uint64_t generation = vdt_guest_map_generation(relay->map);
+
+    if (relay->stretch_generation == generation && relay->stretch_table == relay->table)
+        return;
+    relay->stretch = (struct vdt_stretch){0};
+    relay->stretch_generation = generation;
+    relay->stretch_table = relay->table;
+}
+
 /* Every byte of the segment is guest memory; then its device address. Zero lengths touch nothing
  * and may carry any address. */
-static bool
-translate(const struct vdt_relay *relay, struct vdt_stretch *last, struct vdt_seg *seg)
+static inline bool
+translate(struct vdt_relay *relay, struct vdt_seg *seg)
 {
-    if (!vdt_stretch_holds(last, seg->addr, seg->len)) {
+    struct vdt_stretch *last = &relay->stretch;
+
+    if (G_UNLIKELY(!vdt_stretch_holds(last, seg->addr, seg->len))) {
         if (seg->len == 0)
             return true;
-        *last = vdt_stretch_find(relay->map, relay->table, seg->addr, seg->len);
-        if (last->size == 0)
+        if (!vdt_stretch_find(last, relay->map, relay->table, seg->addr, seg->len))
             return false;
     }
     seg->addr += last->delta;
@@ -68,7 +81,7 @@ translate(const struct vdt_relay *relay, struct vdt_stretch *last, struct vdt_se
 
 /* The table's copy for the device, in the layout and byte order of a split or packed table. */
 static bool
-fill_table(struct vdt_relay *relay, struct vdt_stretch *stretch, struct vdt_seg *table)
+fill_table(struct vdt_relay *relay, struct vdt_seg *table)
 {
     struct vdt_chain *chain = &relay->chain;
     uint32_t count = chain->count - chain->direct;
@@ -78,7 +91,7 @@ fill_table(struct vdt_relay *relay, struct vdt_stretch *stretch, struct vdt_seg 
         struct vdt_seg seg = chain->seg[chain->direct + i];
         uint16_t write = seg.flags & VDT_SEG_WRITE;
 
-        if (!translate(relay, stretch, &seg))
+        if (!translate(relay, &seg))
             return false;
         vdt_store64(&table[i].addr, seg.addr);
         vdt_store32(&table[i].len, seg.len);
@@ -104,7 +117,6 @@ admit(struct vdt_relay *relay, uint16_t *ret_id, uint64_t *ret_table_iova)
 {
     struct vdt_chain *chain = &relay->chain;
     struct vdt_seg *table = NULL;
-    struct vdt_stretch stretch = {0};
     bool ok = true;
 
     if (G_UNLIKELY(relay->device.in_flight + chain->slots > relay->device.format.num))
@@ -119,9 +131,9 @@ admit(struct vdt_relay *relay, uint16_t *ret_id, uint64_t *ret_table_iova)
         break;
     }
     for (uint32_t i = 0; ok && i < chain->direct; i++)
-        ok = translate(relay, &stretch, &chain->seg[i]);
+        ok = translate(relay, &chain->seg[i]);
     if (G_UNLIKELY(chain->indirect))
-        ok = ok && fill_table(relay, &stretch, table);
+        ok = ok && fill_table(relay, table);
     if (G_LIKELY(ok)) {
         /* Written down for whoever comes after us, before the device has it. */
         if (G_UNLIKELY(relay->area))
@@ -166,6 +178,7 @@ forward_one(struct vdt_relay *relay)
     }
     vdt_device_ring_post(&relay->device, chain, id, table_iova, table_size(chain));
     VDT_COUNT(relay->counters.bytes_out, chain->readable);
+    relay->single_out = chain->slots == 1 && !chain->indirect;
     return true;
 }
 
@@ -175,13 +188,14 @@ vdt_relay_forward(struct vdt_relay *relay)
     unsigned n = 0, num = relay->guest.format.num;
 
     relay->stalled = false;
+    check_stretch(relay);
     while (n < num && !relay->fault) {
-        unsigned run = vdt_run_forward(relay, num - n);
+        unsigned run = relay->single_out ? vdt_run_forward(relay, num - n) : 0;
 
         if (run == 0 && !forward_one(relay))
             break;
         n += MAX(run, 1);
-        if (vdt_guest_ring_seems_empty(&relay->guest))
+        if (run > 0 && vdt_guest_ring_seems_empty(&relay->guest))
             break;
     }
     if (n > 0) {
@@ -246,6 +260,7 @@ back_one(struct vdt_relay *relay)
     if (relay->area)
         vdt_area_ring_give(relay->area, used.id);
     VDT_COUNT(relay->counters.bytes_in, used.len);
+    relay->single_in = head.slots == 1 && !head.indirect;
     return true;
 }
 
@@ -256,12 +271,12 @@ vdt_relay_back(struct vdt_relay *relay)
     uint16_t from = relay->guest.pos.used;
 
     while (n < num && !relay->fault) {
-        unsigned run = vdt_run_back(relay, num - n);
+        unsigned run = relay->single_in ? vdt_run_back(relay, num - n) : 0;
 
         if (run == 0 && !back_one(relay))
             break;
         n += MAX(run, 1);
-        if (vdt_device_ring_seems_empty(&relay->device))
+        if (run > 0 && vdt_device_ring_seems_empty(&relay->device))
             break;
     }
     if (n > 0) {
@@ -357,6 +372,7 @@ vdt_relay_resubmit(struct vdt_relay *relay, uint16_t id, uint16_t slots, const s
     uint64_t table_iova = 0;
     uint16_t shadow_id = 0;
 
+    check_stretch(relay);
     if (is_split(relay)) {
         if (vdt_guest_ring_take_head(&relay->guest, &relay->reader, id, chain) != VDT_TAKE_CHAIN) {
             break_down(relay, relay->guest.fault ? relay->guest.fault : VDT_FAULT_HEAD, false);
@@ -392,7 +408,9 @@ vdt_relay_log_in_flight(struct vdt_relay *relay)
 void
 vdt_relay_init(struct vdt_relay *relay, const struct vdt_relay_config *config)
 {
-    *relay = (struct vdt_relay){.gpa = config->gpa,
+    *relay = (struct vdt_relay){.single_out = true,
+                                .single_in = true,
+                                .gpa = config->gpa,
                                 .map = vdt_guest_map_ref(config->map),
                                 .guest_kick = -1,
                                 .guest_call = -1,

@@ -12,6 +12,7 @@
 #include "memory/iova_space.h"
 #include "shadow/inflight.h"
 #include "shadow/inflight_area.h"
+#include "shadow/stretch.h"
 #include "virtio/device_ring.h"
 #include "virtio/guest_ring.h"
 
@@ -34,7 +35,10 @@ struct vdt_relay {
 
     struct vdt_guest_map *map;          /* reference held: the generation this ring works with */
     const struct vdt_iova_table *table; /* borrowed; NULL: IOVA = GPA */
-    struct vdt_dirty_log *log;          /* borrowed; NULL: no logging */
+    struct vdt_stretch stretch;         /* of the last segment; of the map and table that follow */
+    uint64_t stretch_generation;
+    const struct vdt_iova_table *stretch_table;
+    struct vdt_dirty_log *log; /* borrowed; NULL: no logging */
     bool dirty_used_width;
     struct vdt_area_ring *area;    /* borrowed; NULL: no in-flight area is kept */
     struct vdt_seg resubmit_table; /* packed: where the table of the next resubmit() lies */
@@ -44,9 +48,10 @@ struct vdt_relay {
     int device_kick, device_call; /* borrowed eventfds of ours */
     int attention;                /* borrowed: signalled when the relay breaks */
 
-    bool stalled;              /* room ran out: fetch again after a completion */
-    enum vdt_ring_fault fault; /* out of service until init */
-    bool device_fault;         /* the device did it, not the guest */
+    bool single_out, single_in; /* the last chain could go in a run: so may the next */
+    bool stalled;               /* room ran out: fetch again after a completion */
+    enum vdt_ring_fault fault;  /* out of service until init */
+    bool device_fault;          /* the device did it, not the guest */
     struct vdt_relay_counters counters;
 };
 

@@ -8,7 +8,6 @@
 #include "shadow/run.h"
 
 #include "base/wire.h"
-#include "shadow/stretch.h"
 #include "virtio/device_posted.h"
 #include "virtio/device_split.h"
 #include "virtio/guest_packed.h"
@@ -21,6 +20,15 @@ static bool
 is_split(const struct vdt_relay *relay)
 {
     return relay->guest.format.kind == VDT_RING_SPLIT;
+}
+
+/* For a run that begins with this segment, which is judged when the run loads it. */
+static inline struct vdt_stretch
+stretch_of(struct vdt_relay *relay, uint64_t addr, uint32_t len)
+{
+    if (G_UNLIKELY(!vdt_stretch_holds(&relay->stretch, addr, len)))
+        vdt_stretch_find(&relay->stretch, relay->map, relay->table, addr, len);
+    return relay->stretch;
 }
 
 RUN
@@ -46,8 +54,7 @@ forward_split(struct vdt_relay *relay, unsigned limit, const bool plain)
 
     void *to = device->mem.desc;
     struct vdt_kept *all = relay->inflight.kept;
-    const struct vdt_stretch stretch =
-        vdt_stretch_find(relay->map, relay->table, ahead.addr, ahead.len);
+    const struct vdt_stretch stretch = stretch_of(relay, ahead.addr, ahead.len);
     uint64_t fetched = relay->inflight.fetched, bytes = 0;
     const uint64_t begin = fetched, end = fetched + run;
 
@@ -109,8 +116,7 @@ forward_packed(struct vdt_relay *relay, unsigned limit, const bool plain)
 
     const uint16_t *free_id = relay->inflight.free + relay->inflight.free_count;
     struct vdt_kept *all = relay->inflight.kept;
-    const struct vdt_stretch stretch =
-        vdt_stretch_find(relay->map, relay->table, vdt_load64(desc), vdt_load32(desc + 8));
+    const struct vdt_stretch stretch = stretch_of(relay, vdt_load64(desc), vdt_load32(desc + 8));
     const uint16_t bits = vdt_packed_avail_bits(to_pos);
     uint64_t fetched = relay->inflight.fetched, bytes = 0;
     const uint64_t begin = fetched, end = fetched + run;

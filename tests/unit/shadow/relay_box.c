@@ -22,6 +22,12 @@ read_iova(void *ctx, uint64_t addr, void *dst, uint32_t len)
 void
 relay_box_init(struct relay_box *box, struct vdt_ring_format format)
 {
+    relay_box_init_at(box, format, vdt_ring_pos_initial(format.kind));
+}
+
+void
+relay_box_init_at(struct relay_box *box, struct vdt_ring_format format, struct vdt_ring_pos at)
+{
     struct vdt_ring_pos pos = vdt_ring_pos_initial(format.kind);
 
     *box = (struct relay_box){.format = format, .logfd = -1};
@@ -50,12 +56,12 @@ relay_box_init(struct relay_box *box, struct vdt_ring_format format)
         .guest_mem = box->guest_mem,
         .device_mem = box->shadow_mem,
         .gpa = {BOX_GPA, BOX_GPA + 0x8000, BOX_GPA + 0x10000},
-        .guest_pos = pos,
+        .guest_pos = at,
         .device_pos = pos,
         .table_memory = {box->tables, BOX_IOVA},
         .map = box->map,
     };
-    vdt_device_ring_init(&box->driver, &format, &box->guest_mem, pos);
+    vdt_device_ring_init(&box->driver, &format, &box->guest_mem, at);
     vdt_relay_init(&box->relay, &config);
     box->relay.guest_kick = box->kick;
     box->relay.guest_call = box->call;

@@ -31,6 +31,9 @@ struct relay_box {
 };
 
 void relay_box_init(struct relay_box *box, struct vdt_ring_format format);
+/* The guest's ring is at @at already; the device's always begins. */
+void relay_box_init_at(struct relay_box *box, struct vdt_ring_format format,
+                       struct vdt_ring_pos at);
 void relay_box_clear(struct relay_box *box);
 void relay_box_log_start(struct relay_box *box);
 bool relay_box_dirty(const struct relay_box *box, uint64_t offset);

@@ -9,8 +9,8 @@
 #include "base/fd.h"
 #include "lib/leak.h"
 #include "relay_box.h"
-#include "shadow/stretch.h"
 #include "virtio/packed_layout.h"
+#include "virtio/split_layout.h"
 
 VDT_SUITE(run);
 
@@ -120,6 +120,35 @@ Test(run, every_address_is_looked_up_in_its_own_stretch)
     vdt_test_check_leaks();
 }
 
+/* Memory goes away, or stands elsewhere for the device, between two batches. */
+Test(run, a_stretch_is_forgotten_with_its_map_and_with_its_table)
+{
+    for (unsigned f = 0; f < G_N_ELEMENTS(formats); f++) {
+        struct vdt_iova_table *table = vdt_iova_table_new(stretches, G_N_ELEMENTS(stretches));
+        struct relay_box box;
+
+        begin(&box, &formats[f]);
+        for (unsigned round = 0; round < 3; round++) {
+            post(&box, HIGH, 64, VDT_SEG_WRITE);
+            relay_box_publish(&box);
+            if (round == 1)
+                box.relay.table = table;
+            if (round == 2) {
+                vdt_guest_map_unref(box.relay.map);
+                box.relay.map = vdt_guest_map_ref(box.map);
+            }
+            vdt_relay_work(&box.relay);
+            cr_expect_eq(box.relay.fault, round == 2 ? VDT_FAULT_ADDRESS : VDT_FAULT_NONE);
+            cr_expect_eq(relay_box_take(&box), round < 2);
+            if (round < 2)
+                cr_expect_eq(box.chain.seg[0].addr, round == 0 ? HIGH : AWAY);
+        }
+        relay_box_clear(&box);
+        vdt_iova_table_free(table);
+    }
+    vdt_test_check_leaks();
+}
+
 Test(run, a_stretch_holds_what_it_holds)
 {
     const struct vdt_stretch none = {0}, low = {.first = 0, .size = 0x1000},
@@ -139,8 +168,9 @@ Test(run, a_stretch_holds_what_it_holds)
 
 /* One, one, list, table, one: what runs keep and what the long way keeps is one list. */
 static void
-check_mixed(const struct vdt_ring_format *format)
+check_mixed(const struct vdt_ring_format *format, bool translated)
 {
+    struct vdt_iova_table *table = vdt_iova_table_new(stretches, G_N_ELEMENTS(stretches));
     const struct vdt_seg two[] = {{.addr = BOX_GPA + BOX_BUFFERS, .len = 8},
                                   {.addr = HIGH, .len = 100, .flags = VDT_SEG_WRITE}};
     uint16_t asked[5], kept[NUM], last[NUM];
@@ -148,6 +178,7 @@ check_mixed(const struct vdt_ring_format *format)
     struct relay_box box;
 
     begin(&box, format);
+    box.relay.table = translated ? table : NULL;
     /* Twice, so that the places of the second time are not those of an untouched ring. */
     for (unsigned round = 0; round < 2; round++) {
         asked[0] = post(&box, HIGH + 16, 200, VDT_SEG_WRITE);
@@ -169,6 +200,8 @@ check_mixed(const struct vdt_ring_format *format)
             cr_expect_eq(vdt_inflight_segments(&box.relay.inflight, kept[i], segs), chain ? 2 : 1);
             const struct vdt_seg *seg = &segs[chain ? 1 : 0];
             cr_expect_eq(seg->addr, chain ? HIGH : i < 2 ? HIGH + 16 * (i + 1) : HIGH + 48);
+            cr_expect_eq(box.chain.seg[chain ? 1 : 0].addr,
+                         translated ? seg->addr - HIGH + AWAY : seg->addr);
             cr_expect_eq(seg->len, 100 * (i == 4 ? 4 : chain ? 1 : i + 2));
             cr_expect_eq(seg->flags & VDT_SEG_WRITE, i == 1 ? 0 : VDT_SEG_WRITE);
             vdt_guest_ring_give(&box.device, last[i], box.chain.slots, i == 1 ? 0 : 50);
@@ -188,41 +221,139 @@ check_mixed(const struct vdt_ring_format *format)
     cr_expect_eq(box.relay.counters.bytes_in, 2 * 4 * 50);
     cr_expect_eq(box.relay.counters.bytes_out, 2 * (300 + 8 + 8));
     relay_box_clear(&box);
+    vdt_iova_table_free(table);
 }
 
 Test(run, runs_and_single_steps_keep_one_list)
 {
-    for (unsigned f = 0; f < G_N_ELEMENTS(formats); f++)
-        check_mixed(&formats[f]);
+    for (unsigned f = 0; f < G_N_ELEMENTS(formats); f++) {
+        check_mixed(&formats[f], false);
+        check_mixed(&formats[f], true);
+    }
     vdt_test_check_leaks();
 }
 
-Test(run, it_ends_at_the_limit_and_goes_over_the_end_of_the_ring)
+/* Frames' addresses tell whether each came where it belongs. */
+static void
+check_over_the_end(const struct vdt_ring_format *format, uint16_t at)
+{
+    struct vdt_ring_pos pos = {vdt_ring_pos_initial(format->kind).avail + at,
+                               vdt_ring_pos_initial(format->kind).used + at};
+    unsigned moved = 0;
+    struct relay_box box;
+
+    relay_box_init_at(&box, *format, pos);
+    /* What lies behind a packed ring looks like more of it. */
+    for (unsigned i = 0; i < 8 && format->kind == VDT_RING_PACKED; i++) {
+        uint8_t *behind = box.memory + 16u * (format->num + i);
+        vdt_store64(behind, BOX_GPA);
+        vdt_store64(behind + 8, vdt_packed_rest(1, 0, vdt_packed_avail_bits(0x8000)));
+    }
+    for (unsigned round = 0; round < 20; round++) {
+        struct vdt_used used;
+        uint16_t ids[5];
+
+        for (unsigned i = 0; i < 5; i++)
+            ids[i] = relay_box_post_one(&box, BOX_BUFFERS + 5 * round + i, 1 + i, true);
+        relay_box_publish(&box);
+        cr_expect_leq(vdt_run_forward(&box.relay, 3), 3);
+        moved += vdt_relay_forward(&box.relay);
+        for (unsigned i = 0; i < 5; i++) {
+            cr_assert(relay_box_take(&box));
+            cr_expect_eq(box.chain.seg[0].addr, BOX_GPA + BOX_BUFFERS + 5 * round + i);
+            vdt_guest_ring_give(&box.device, box.chain.id, 1, i);
+        }
+        cr_expect_not(relay_box_take(&box));
+        vdt_guest_ring_publish(&box.device);
+        cr_expect_leq(vdt_run_back(&box.relay, 3), 3);
+        vdt_relay_back(&box.relay);
+        for (unsigned i = 0; i < 5; i++) {
+            cr_assert_eq(vdt_device_ring_reap(&box.driver, &used), VDT_REAP_USED);
+            cr_expect_eq(used.id, ids[i]);
+            cr_expect_eq(used.len, i);
+        }
+        cr_assert_eq(vdt_device_ring_reap(&box.driver, &used), VDT_REAP_EMPTY);
+    }
+    cr_expect_leq(moved, 100);
+    cr_expect_eq(box.relay.fault, 0);
+    relay_box_clear(&box);
+}
+
+Test(run, it_ends_at_the_limit_and_where_either_ring_begins_again)
 {
     for (unsigned f = 0; f < G_N_ELEMENTS(formats); f++) {
-        struct relay_box box;
-        struct vdt_used used;
-        unsigned moved = 0;
+        for (uint16_t at = 0; at < 7; at++)
+            check_over_the_end(&formats[f], at);
+    }
+    vdt_test_check_leaks();
+}
 
-        begin(&box, &formats[f]);
-        for (unsigned round = 0; round < 20; round++) {
-            for (unsigned i = 0; i < 5; i++)
-                post(&box, HIGH, 64, VDT_SEG_WRITE);
-            relay_box_publish(&box);
-            cr_expect_leq(vdt_run_forward(&box.relay, 3), 3);
-            moved += vdt_relay_forward(&box.relay);
-            while (relay_box_take(&box))
-                vdt_guest_ring_give(&box.device, box.chain.id, 1, 1);
-            vdt_guest_ring_publish(&box.device);
-            cr_expect_leq(vdt_run_back(&box.relay, 3), 3);
-            vdt_relay_back(&box.relay);
-            for (unsigned i = 0; i < 5; i++)
-                cr_assert_eq(vdt_device_ring_reap(&box.driver, &used), VDT_REAP_USED);
-        }
-        cr_expect_lt(moved, 100, "what runs moved alone is not told again");
-        cr_expect_eq(box.relay.guest.fault, 0);
+/* Behind good ones, where the loop is under way already; and as the first. */
+Test(run, a_head_that_is_none_is_not_looked_up)
+{
+    for (unsigned before = 0; before < 3; before++) {
+        uint8_t *avail;
+        struct relay_box box;
+
+        begin(&box, &formats[0]);
+        for (unsigned i = 0; i < before; i++)
+            post(&box, LOW, 64, 0);
+        /* What lies behind the table looks like a descriptor. */
+        vdt_split_store_desc(box.memory, NUM, LOW, 64, 0, 0);
+        avail = box.guest_mem.driver;
+        vdt_store16(avail + 4 + 2 * before, NUM);
+        relay_box_publish(&box);
+        vdt_store16(avail + 2, (uint16_t) (before + 1));
+        vdt_relay_work(&box.relay);
+        cr_expect_eq(box.relay.fault, VDT_FAULT_HEAD);
+        cr_expect_eq(box.relay.counters.chains, before);
+        for (unsigned i = 0; i < before; i++)
+            cr_expect(relay_box_take(&box));
+        cr_expect_not(relay_box_take(&box));
         relay_box_clear(&box);
     }
+}
+
+static void
+check_lie(const struct vdt_ring_format *format, uint32_t id, uint32_t len,
+          enum vdt_ring_fault fault)
+{
+    struct relay_box box;
+
+    begin(&box, format);
+    for (unsigned i = 0; i < 3; i++)
+        post(&box, LOW, 64, VDT_SEG_WRITE);
+    relay_box_publish(&box);
+    vdt_relay_forward(&box.relay);
+    cr_assert(relay_box_take(&box));
+    vdt_guest_ring_give(&box.device, box.chain.id, 1, 64);
+    if (format->kind == VDT_RING_SPLIT) {
+        vdt_split_store_used((uint8_t *) box.shadow_mem.device + 12, id, len);
+        box.device.pos.used++;
+    } else {
+        vdt_store64(
+            (uint8_t *) box.shadow_mem.desc + 24,
+            vdt_packed_rest(len, (uint16_t) id, vdt_packed_used_bits(0x8000) | VDT_SEG_WRITE));
+    }
+    vdt_guest_ring_publish(&box.device);
+    vdt_relay_back(&box.relay);
+    cr_expect_eq(box.relay.fault, fault, "%s", vdt_ring_fault_name(box.relay.fault));
+    cr_expect(box.relay.device_fault);
+    cr_expect_eq(box.relay.counters.returned, 1, "what it said rightly before is passed on");
+    cr_expect_eq(box.relay.inflight.count, 2);
+    relay_box_clear(&box);
+}
+
+Test(run, a_lie_behind_a_truth_is_seen)
+{
+    for (unsigned f = 0; f < G_N_ELEMENTS(formats); f += 2) {
+        check_lie(&formats[f], formats[f].num, 0, VDT_FAULT_USED_ID);
+        check_lie(&formats[f], UINT16_MAX, 0, VDT_FAULT_USED_ID);
+        check_lie(&formats[f], 0, 0, VDT_FAULT_USED_ID);
+        check_lie(&formats[f], 5, 0, VDT_FAULT_USED_ID);
+        check_lie(&formats[f], 1, 65, VDT_FAULT_USED_LEN);
+    }
+    check_lie(&formats[0], UINT32_MAX - 15, 0, VDT_FAULT_USED_ID);
 }
 
 /* The ring is full of what the device has: not one chain more goes there. */
