@@ -260,7 +260,7 @@ back_one(struct vdt_relay *relay)
     if (relay->area)
         vdt_area_ring_give(relay->area, used.id);
     VDT_COUNT(relay->counters.bytes_in, used.len);
-    relay->single_in = head.slots == 1 && !head.indirect;
+    relay->single_in = head.slots == 1 && !head.indirect && !relay->device.format.in_order;
     return true;
 }
 
