@@ -64,17 +64,21 @@ errand_clear(struct errand *errand)
 }
 
 /* Until a call comes, or it is time to look anyway. */
-static void
-doze(struct vdt_driver *driver)
+/* Until a ring calls; false when the tracker has gone. */
+static bool
+doze(struct errand *errand)
 {
-    struct pollfd p[VDT_RINGS_MAX];
+    struct vdt_driver *driver = &errand->driver;
+    struct pollfd p[VDT_RINGS_MAX + 1];
     unsigned n = vdt_driver_queue_count(driver);
 
     if (vdt_driver_sleep(driver))
-        return;
+        return true;
     for (unsigned i = 0; i < n; i++)
         p[i] = (struct pollfd){.fd = vdt_driver_queue(driver, i)->call, .events = POLLIN};
-    poll(p, n, 20);
+    p[n] = (struct pollfd){.fd = errand->line, .events = POLLRDHUP};
+    poll(p, n + 1, 20);
+    return !(p[n].revents & (POLLRDHUP | POLLHUP | POLLERR));
 }
 
 static bool
@@ -93,10 +97,10 @@ command(struct errand *errand, unsigned index, GError **error)
     if (!vdt_driver_command(&errand->driver, commands[index].bytes, commands[index].len, 0, index))
         return fail(error, "no room for command ", commands[index].name);
     while (errand->answered == answered) {
-        if (g_get_monotonic_time() > end)
+        if (vdt_driver_poll(&errand->driver))
+            continue;
+        if (!doze(errand) || g_get_monotonic_time() > end)
             return fail(error, "no answer to ", commands[index].name);
-        if (!vdt_driver_poll(&errand->driver))
-            doze(&errand->driver);
     }
     return true;
 }
@@ -116,10 +120,10 @@ frame(struct errand *errand, const uint8_t to[6], int vlan, bool wait)
         return false;
     vdt_driver_kick(driver);
     while (wait && !driver->frames.seen->data[number]) {
-        if (g_get_monotonic_time() > end)
+        if (vdt_driver_poll(driver))
+            continue;
+        if (!doze(errand) || g_get_monotonic_time() > end)
             return false;
-        if (!vdt_driver_poll(driver))
-            doze(driver);
     }
     return true;
 }
@@ -162,10 +166,10 @@ errand_run(struct errand *errand, GError **error)
     /* Every frame is out of the ring again. */
     int64_t end = g_get_monotonic_time() + FRAME_US;
     while (vdt_queue_in_flight(&driver->pair[0].tx) > 0) {
-        if (g_get_monotonic_time() > end)
+        if (vdt_driver_poll(driver))
+            continue;
+        if (!doze(errand) || g_get_monotonic_time() > end)
             return fail(error, "a transmit chain does not come back", "");
-        if (!vdt_driver_poll(driver))
-            doze(driver);
     }
     return true;
 }

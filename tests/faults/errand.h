@@ -13,11 +13,12 @@ extern const uint8_t errand_mac[6];
 struct errand {
     struct vdt_driver driver;
     bool made;
-    unsigned acked;    /* commands of the errand that the device has acknowledged, in order */
-    unsigned refused;  /* commands that came back with an error and were sent once more */
-    unsigned lost;     /* frames that did not come back and were sent once more */
-    uint8_t ack;       /* of the last command */
-    unsigned answered; /* commands */
+    int line;         /* borrowed: hung up when the tracker has gone, so that nobody waits for it */
+    unsigned acked;   /* commands of the errand that the device has acknowledged, in order */
+    unsigned refused; /* commands that came back with an error and were sent once more */
+    unsigned lost;    /* frames that did not come back and were sent once more */
+    uint8_t ack;      /* of the last command */
+    unsigned answered;            /* commands */
     uint64_t duplicated, corrupt; /* of drivers before a reboot */
 };
 

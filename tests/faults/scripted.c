@@ -81,6 +81,14 @@ start(struct scripted *s, GError **error)
            (is_victim(s, "snapshot") || side_ready(&s->destination, error));
 }
 
+/* The guest's rings go to the tracker of @side. */
+static bool
+run_on(struct scripted *s, struct side *side, const uint32_t *bases, GError **error)
+{
+    s->errand.line = vdt_frontend_backend_fd(side->vmm.frontend);
+    return vdt_vmm_start(&side->vmm, &s->errand.driver, bases, error);
+}
+
 static bool
 boot(struct scripted *s, struct side *side, GError **error)
 {
@@ -94,8 +102,7 @@ boot(struct scripted *s, struct side *side, GError **error)
         .seed = 1,
     };
 
-    return errand_boot(&s->errand, &config, &s->ram, error) &&
-           vdt_vmm_start(&side->vmm, &s->errand.driver, NULL, error);
+    return errand_boot(&s->errand, &config, &s->ram, error) && run_on(s, side, NULL, error);
 }
 
 static bool
@@ -175,7 +182,7 @@ load(struct scripted *s, GError **error)
 static bool
 land(struct scripted *s, GError **error)
 {
-    return vdt_vmm_start(&s->destination.vmm, &s->errand.driver, s->bases, error);
+    return run_on(s, &s->destination, s->bases, error);
 }
 
 static const struct {
@@ -207,7 +214,7 @@ go_on_here(struct scripted *s, struct side *side, GError **error)
         return boot(s, side, error);
     if (!s->has_bases)
         guess_bases(s);
-    return vdt_vmm_start(&side->vmm, &s->errand.driver, s->bases, error);
+    return run_on(s, side, s->bases, error);
 }
 
 static bool
