@@ -102,6 +102,8 @@ vdt_journal_file(const char *path, uint64_t size, char **ret_problem, GError **e
     if (code == 0)
         return vdt_steal_fd(&fd);
     g_set_error(error, VDT_ERROR, VDT_ERROR_FAILED, "cannot make %s: %s", path, g_strerror(code));
+    if (fd >= 0)
+        unlink(path);
     return -1;
 }
 
@@ -198,11 +200,13 @@ vdt_journal_open(const char *path, const char *name, struct vdt_journal_record *
     if (map == MAP_FAILED) {
         g_set_error(error, VDT_ERROR, VDT_ERROR_FAILED, "cannot map %s: %s", path,
                     g_strerror(errno));
+        unlink(path); /* the guest goes on without, and it would be older than the guest */
         return NULL;
     }
     struct vdt_sigbus_guard *guard = vdt_sigbus_guard_add(map, size, vdt_fd_page_size(fd), error);
     if (!guard) {
         munmap(map, size);
+        unlink(path);
         return NULL;
     }
     struct vdt_journal *journal = g_new0(struct vdt_journal, 1);

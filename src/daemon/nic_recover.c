@@ -49,7 +49,10 @@ open_area(struct vdt_nic *nic, const char *path, bool known, GError **error)
         return NULL;
     if (problem)
         vdt_warning("%s: what was in flight is not known: %s", nic->name, problem);
-    return vdt_inflight_area_map_own(fd, queues, size, error);
+    struct vdt_inflight_area *area = vdt_inflight_area_map_own(fd, queues, size, error);
+    if (!area)
+        unlink(path); /* nobody writes it from here on */
+    return area;
 }
 
 /* The guest was stopped: the VMM starts it from here, or takes the state somewhere else. */
