@@ -13,6 +13,7 @@
 #include "shadow/shadow_private.h"
 #include "virtio/chain_walk.h"
 #include "virtio/features.h"
+#include "virtio/packed_layout.h"
 
 bool
 vdt_shadow_get_inflight(struct vdt_shadow *s, uint16_t queues, uint16_t size, int *ret_fd,
@@ -172,6 +173,28 @@ recover_direct(struct vdt_shadow *s, uint32_t index, uint16_t from, GError **err
     return true;
 }
 
+/*
+ * In a packed ring a batch hides behind its first descriptor, which is written last. Where that was
+ * not, the others stand there as used, and would count with the next one that is given back: they
+ * are what the driver had made of them. It does not look there before.
+ */
+static void
+take_back_batch(struct vdt_shadow *s, struct vdt_shadow_ring *ring, uint32_t slots)
+{
+    uint16_t pos = ring->pos.used;
+
+    for (uint32_t i = 0; i < slots; i++) {
+        uint8_t *flags = vdt_packed_flags(ring->guest_mem.desc, pos);
+        uint64_t at = (uint64_t) (flags - (uint8_t *) ring->guest_mem.desc);
+
+        if (vdt_packed_is_used(vdt_load16(flags), pos)) {
+            vdt_store16(flags, vdt_packed_avail_bits(pos));
+            vdt_shadow_mark_dirty(s, ring->gpa.desc + at, 2);
+        }
+        pos = vdt_packed_advance(pos, 1, ring->num);
+    }
+}
+
 /* @history is taken over; the ring is forgotten on failure. */
 static bool
 recover_requests(struct vdt_shadow *s, uint32_t index, const struct vdt_area_history *history,
@@ -192,6 +215,8 @@ recover_requests(struct vdt_shadow *s, uint32_t index, const struct vdt_area_his
     ring->pos = ring->kept_pos = history->pos;
     ring->kept = ring->exact = true;
     ring->ran_again += history->requests->len;
+    if (format.kind == VDT_RING_PACKED)
+        take_back_batch(s, ring, vdt_packed_distance(ring->pos.used, ring->pos.avail, ring->num));
     return true;
 }
 

@@ -14,6 +14,7 @@
 #include "shadow/shadow_private.h"
 #include "virtio/features.h"
 #include "virtio/net_ctrl.h"
+#include "virtio/packed_layout.h"
 
 VDT_SUITE(crash);
 
@@ -195,6 +196,44 @@ Test(crash, crash_after_a_crash_loses_nothing)
         rig_drain(&rig, 5000);
         finish(&rig, &area);
     }
+}
+
+/* In a packed ring all of a batch but its first descriptor is written before it is published. */
+Test(crash, batch_that_was_cut_short_is_not_seen_by_the_guest)
+{
+    struct area area;
+    struct rig rig;
+    uint32_t base[2];
+
+    start_with_area(&rig, &area, "latency=200000,ooo", PACKED);
+    rig_send(&rig, 20);
+    g_usleep(2000);
+    crash(&rig);
+    uint16_t pos = rig.ring[1].pos.used;
+    for (uint16_t i = 0; i < 8; i++) {
+        uint8_t *desc = vdt_packed_desc(rig.ring[1].mem.desc, pos);
+        if (i > 0) {
+            cr_assert(vdt_packed_is_avail(vdt_get16(desc + 14), pos), "slot %u is in flight", i);
+            vdt_put16(desc + 12, 0);
+            vdt_put16(desc + 14, vdt_packed_used_bits(pos));
+        }
+        pos = vdt_packed_advance(pos, 1, RIG_NUM);
+    }
+    bases(&rig, base);
+    begin_anew(&rig, "sim:latency=200000,ooo");
+    give_area(&rig, &area);
+    rig_set_rings(&rig, base);
+    pos = rig.ring[1].pos.used;
+    for (uint16_t i = 0; i < 8; i++) {
+        uint16_t flags = vdt_get16(vdt_packed_flags(rig.ring[1].mem.desc, pos));
+        cr_expect_not(vdt_packed_is_used(flags, pos), "slot %u", i);
+        pos = vdt_packed_advance(pos, 1, RIG_NUM);
+    }
+    rig_settle(&rig, 1000);
+    cr_expect_eq(rig.sent_done, rig.next_send);
+    cr_expect_eq(rig.corrupt + rig.broken, 0);
+    rig_clear(&rig);
+    vdt_close(area.fd);
 }
 
 Test(crash, what_this_process_remembers_wins_over_the_area)
