@@ -283,12 +283,12 @@ take(struct vm *vm, const uint8_t *buffer, uint32_t len)
     if (vdt_get16(buffer + 24) == 0x3580)
         return;
     fill(vm, expected, sequence);
-    if (len != sizeof(expected) || sequence >= SEEN ||
+    if (len != sizeof(expected) || sequence >= vm->next_send ||
         memcmp(buffer + 12, expected + 12, FRAME) != 0) {
         vm->corrupt++;
         return;
     }
-    if (vm->seen[sequence]++)
+    if (vm->seen[sequence % SEEN]++)
         vm->duplicated++;
     vm->received++;
 }

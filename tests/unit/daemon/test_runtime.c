@@ -92,3 +92,40 @@ Test(runtime, one_tracker_of_a_name_at_a_time)
     vdt_runtime_unlock("web", second);
     cr_expect_neq(g_rmdir(dir), -1, "nothing is left");
 }
+
+#define OWNERS 4u
+#define TURNS 3000u
+
+static int inside, met;
+
+/* Each of them opens a file that its last owner may be about to remove. */
+static gpointer
+own_in_turn(gpointer unused)
+{
+    for (unsigned i = 0; i < TURNS; i++) {
+        int lock = vdt_runtime_lock("web", NULL);
+
+        if (lock < 0)
+            continue;
+        if (g_atomic_int_add(&inside, 1) > 0)
+            g_atomic_int_inc(&met);
+        g_thread_yield();
+        g_atomic_int_add(&inside, -1);
+        vdt_runtime_unlock("web", lock);
+    }
+    return NULL;
+}
+
+Test(runtime, two_never_own_a_name_however_they_come_and_go)
+{
+    g_autofree char *dir = g_dir_make_tmp("vdt-XXXXXX", NULL);
+    GThread *threads[OWNERS];
+
+    g_setenv("VDPA_TRACKER_RUNTIME_DIR", dir, TRUE);
+    for (unsigned i = 0; i < OWNERS; i++)
+        threads[i] = g_thread_new("owner", own_in_turn, NULL);
+    for (unsigned i = 0; i < OWNERS; i++)
+        g_thread_join(threads[i]);
+    cr_expect_eq(met, 0);
+    g_rmdir(dir);
+}
