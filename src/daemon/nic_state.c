@@ -174,7 +174,8 @@ vdt_nic_state_based(struct vdt_nic *nic, uint32_t ring, uint32_t base, GError **
     struct vdt_snapshot *previous = nic->previous;
 
     if (nic->loaded && !nic->loaded_ran)
-        return vdt_snapshot_check_base(nic->loaded, ring, base, error);
+        return (ring < nic->loaded->ring_count && at_used(nic->loaded, ring, base)) ||
+               vdt_snapshot_check_base(nic->loaded, ring, base, error);
     if (!previous || ring >= previous->ring_count || !previous->rings[ring].started)
         return true;
     if (!vdt_snapshot_at_base(previous, ring, base)) {

@@ -84,6 +84,9 @@ vdt_runtime_lock(const char *name, GError **error)
         }
         if (errno == EWOULDBLOCK)
             break;
+        if (errno == EINTR)
+            continue;
+        /* The file stays: whether somebody else holds it is not known. */
         g_set_error(error, VDT_ERROR, VDT_ERROR_FAILED, "cannot lock %s: %s", path,
                     g_strerror(errno));
         return -1;

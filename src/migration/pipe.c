@@ -161,8 +161,8 @@ vdt_pipe_is_source(const struct vdt_pipe *pipe)
     return pipe->source;
 }
 
-/* True if the thread came to its end by itself. */
-static bool
+/* Above 0 if the thread came to its end by itself, 0 if not in time, below with errno. */
+static int
 ends_in_time(struct vdt_pipe *pipe)
 {
     struct pollfd pollfd = {pipe->ended, POLLIN, 0};
@@ -171,19 +171,24 @@ ends_in_time(struct vdt_pipe *pipe)
     do {
         n = poll(&pollfd, 1, FINISH_MS);
     } while (n < 0 && errno == EINTR);
-    return n > 0;
+    return n;
 }
 
 bool
 vdt_pipe_finish(struct vdt_pipe *pipe, GError **error)
 {
     if (pipe->thread) {
-        bool late = !ends_in_time(pipe);
+        int ended = ends_in_time(pipe), code = errno;
 
-        if (late)
+        if (ended <= 0)
             vdt_event_signal(pipe->cancel);
         g_thread_join(g_steal_pointer(&pipe->thread));
-        if (late && pipe->failed) {
+        if (ended < 0 && pipe->failed) {
+            g_clear_error(&pipe->failed);
+            g_set_error(&pipe->failed, VDT_ERROR, VDT_ERROR_FAILED,
+                        "cannot wait for the transfer of the device state to end: %s",
+                        g_strerror(code));
+        } else if (ended == 0 && pipe->failed) {
             g_clear_error(&pipe->failed);
             g_set_error(&pipe->failed, VDT_ERROR, VDT_ERROR_TIMEOUT,
                         "the VMM asked whether the device state is whole and did not %s it to its "
