@@ -170,8 +170,6 @@ Test(vhost_open, why_it_cannot_be_opened_is_said_with_what_to_do)
 
 Test(vhost_open, the_real_kernel_says_no_to_what_is_no_node)
 {
-    g_autofree char *file = g_strdup_printf("vhost-vdpa:%s", __FILE__);
-
     expect_refusal("vhost-vdpa:/dev/no-such-vhost-vdpa-9", VDT_ERROR_FAILED, "no such node");
     expect_refusal("vhost-vdpa:/tmp", VDT_ERROR_USAGE, "no device node");
     expect_refusal("vhost-vdpa:/dev/null", VDT_ERROR_USAGE, "no vDPA device");
