@@ -341,6 +341,7 @@ Test(block, another_disk_is_refused)
     cr_assert_not(vdt_nic_swap(s->nic, "vhost-vdpa:/dev/vhost-vdpa-1", &report, &error));
     cr_expect(strstr(error->message, "device has 4096 sectors, the state needs 2048"), "%s",
               error->message);
+    vdt_swap_report_clear(&report);
     cr_assert_not(vdt_nic_swap(s->nic, "sim:", &report, NULL), "nor is a network device");
     write_and_read(s, 60);
     vdt_swap_report_clear(&report);

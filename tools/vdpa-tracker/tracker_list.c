@@ -64,6 +64,8 @@ on_status(GObject *object, GAsyncResult *result, gpointer data)
             error = g_error_new_literal(G_IO_ERROR, G_IO_ERROR_INVALID_DATA,
                                         "its answer cannot be understood");
     }
+    /* Not left to GDBus's thread, which may be in the middle of it when the program ends. */
+    g_dbus_connection_close_sync(G_DBUS_CONNECTION(object), NULL, NULL);
     settle(q, error);
 }
 
@@ -159,6 +161,8 @@ vdt_tracker_list(unsigned wait_ms, GError **error)
     }
     while (open > 0)
         g_main_context_iteration(context, TRUE);
+    while (g_main_context_iteration(context, FALSE))
+        ;
     for (guint i = 0; i < names->len; i++) {
         if (questions[i].absent)
             free_tracker(questions[i].tracker);
