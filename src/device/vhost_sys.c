@@ -70,6 +70,18 @@ raise_memlock(void)
     return setrlimit(RLIMIT_MEMLOCK, &limit) == 0;
 }
 
+/* Linux 6.12.117 and what came after it; a kernel without the parameter has no such limit. */
+static uint64_t
+read_iotlb_entries(void)
+{
+    g_autofree char *text = NULL;
+
+    if (!g_file_get_contents("/sys/module/vhost_vdpa/parameters/max_iotlb_entries", &text, NULL,
+                             NULL))
+        return 0;
+    return g_ascii_strtoull(text, NULL, 10);
+}
+
 static const struct vdt_vhost_sys real = {
     .open = open_node,
     .close = close,
@@ -78,6 +90,7 @@ static const struct vdt_vhost_sys real = {
     .driver = node_driver,
     .memlock = read_memlock,
     .raise_memlock = raise_memlock,
+    .iotlb_entries = read_iotlb_entries,
 };
 
 const struct vdt_vhost_sys *vdt_vhost_sys = &real;

@@ -22,6 +22,8 @@ struct vdt_vhost_sys {
     bool (*memlock)(uint64_t *ret_pinned, uint64_t *ret_limit);
     /* Raise the soft limit to the hard one. False if that is no gain. */
     bool (*raise_memlock)(void);
+    /* Pieces of contiguous physical memory that an address space may hold; 0: no limit is known. */
+    uint64_t (*iotlb_entries)(void);
 };
 
 /* The one in force; the real one unless a test has put its own there before a device is opened. */

@@ -73,7 +73,7 @@ bool
 vdt_vhost_memory_refused(struct vdt_vhost *vhost, uint64_t iova, uint64_t size, void *host,
                          int errnum, GError **error)
 {
-    uint64_t pinned, limit, need;
+    uint64_t pinned = 0, limit, need, pages, entries;
 
     if (getpid() != vhost->owner)
         return vdt_vhost_fail(vhost, error, VDT_ERROR_FAILED,
@@ -99,6 +99,19 @@ vdt_vhost_memory_refused(struct vdt_vhost *vhost, uint64_t iova, uint64_t size, 
         return vdt_vhost_fail(vhost, error, VDT_ERROR_FAILED,
                               "cannot map %" PRIu64 " bytes at 0x%" PRIx64 ": %s", size, iova,
                               g_strerror(errnum));
+    /* Pinned page by page, each of which may be a piece of its own. */
+    entries = vhost->row->user_va ? 0 : vhost->sys->iotlb_entries();
+    pages = (pinned + size) / vhost->page;
+    if (entries && pages > entries)
+        return vdt_vhost_fail(
+            vhost, error, VDT_ERROR_FAILED,
+            "cannot map %" PRIu64 " bytes at 0x%" PRIx64 ": the kernel keeps at most %" PRIu64
+            " pieces of contiguous physical memory for a "
+            "device (max_iotlb_entries of module vhost_vdpa), and these %" PRIu64
+            " pages, with those that are mapped already, may be as many pieces. Back guest memory "
+            "by huge pages, or load the module with 'options vhost_vdpa max_iotlb_entries=%" PRIu64
+            "' in /etc/modprobe.d",
+            size, iova, entries, pages, pages);
     return vdt_vhost_fail(
         vhost, error, VDT_ERROR_FAILED,
         "cannot map %" PRIu64 " bytes at 0x%" PRIx64

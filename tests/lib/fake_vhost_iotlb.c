@@ -31,7 +31,7 @@ update(struct fake_vhost_node *node, uint32_t asid, const struct vhost_iotlb_msg
 {
     const struct vdt_device_info *info = &node->parent->info;
     uint64_t last = fake_vhost.iova_last ? fake_vhost.iova_last : info->iova_last;
-    uint64_t end = msg->iova + msg->size - 1;
+    uint64_t end = msg->iova + msg->size - 1, pages = msg->size / PAGE;
     struct fake_vhost_mapping *free_one = NULL;
     GError *error = NULL;
 
@@ -43,12 +43,16 @@ update(struct fake_vhost_node *node, uint32_t asid, const struct vhost_iotlb_msg
             free_one = m;
         else if (m->asid == asid && m->iova <= end && m->iova + m->size - 1 >= msg->iova)
             return EEXIST;
+        else if (m->asid == asid)
+            pages += m->size / PAGE;
     }
     if (fake_vhost.user_va && !is_shared(msg->uaddr, msg->size))
         return 0; /* the trap: nothing is mapped, and that is a success */
     if (!fake_vhost.user_va && fake_vhost.memlock &&
         fake_vhost_pinned() + msg->size > fake_vhost.memlock)
         return ENOMEM;
+    if (!fake_vhost.user_va && fake_vhost.iotlb_entries && pages > fake_vhost.iotlb_entries)
+        return ENOSPC;
     unsigned char *core = g_malloc(msg->size / PAGE + 1);
     bool there = mincore((void *) (uintptr_t) msg->uaddr, msg->size, core) == 0;
     g_free(core);

@@ -523,6 +523,12 @@ fake_raise(void)
     return true;
 }
 
+static uint64_t
+fake_entries(void)
+{
+    return fake_vhost.iotlb_entries;
+}
+
 static const struct vdt_vhost_sys fake = {
     .open = fake_open,
     .close = fake_close,
@@ -531,6 +537,7 @@ static const struct vdt_vhost_sys fake = {
     .driver = fake_driver,
     .memlock = fake_memlock,
     .raise_memlock = fake_raise,
+    .iotlb_entries = fake_entries,
 };
 
 void

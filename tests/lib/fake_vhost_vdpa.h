@@ -16,14 +16,15 @@
 struct fake_vhost_kernel {
     const char *driver;                         /* as sysfs has it; NULL: not told */
     const char *(*driver_of)(const char *path); /* instead, if not NULL */
-    uint64_t lacks;        /* backend features that this kernel does not offer */
-    uint64_t takes_not;    /* offered, and refused when they are asked for */
-    uint64_t memlock;      /* soft RLIMIT_MEMLOCK, 0: unlimited */
-    uint64_t memlock_hard; /* what raise_memlock() raises it to; 0: nothing to gain */
-    int open_errno;        /* every open fails so */
-    bool strict;           /* what the parent refuses silently ends the program */
-    bool user_va;          /* private memory is skipped, nothing is pinned */
-    bool no_groups;        /* GET_VRING_GROUP is EOPNOTSUPP */
+    uint64_t lacks;         /* backend features that this kernel does not offer */
+    uint64_t takes_not;     /* offered, and refused when they are asked for */
+    uint64_t memlock;       /* soft RLIMIT_MEMLOCK, 0: unlimited */
+    uint64_t memlock_hard;  /* what raise_memlock() raises it to; 0: nothing to gain */
+    uint64_t iotlb_entries; /* pages of an address space, each a piece of its own; 0: unlimited */
+    int open_errno;         /* every open fails so */
+    bool strict;            /* what the parent refuses silently ends the program */
+    bool user_va;           /* private memory is skipped, nothing is pinned */
+    bool no_groups;         /* GET_VRING_GROUP is EOPNOTSUPP */
     bool one_space;     /* one group and one address space, the ASID feature offered all the same */
     bool base_is_used;  /* GET_VRING_BASE answers with the used index */
     bool old;           /* no GET_GROUP_NUM, GET_AS_NUM */

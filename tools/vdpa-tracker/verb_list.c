@@ -268,7 +268,9 @@ tracker_json(const struct vdt_inventory *inventory, const struct vdt_listed_trac
     json_object_set_string_member(object, "phase", text_of(status, "phase"));
     json_object_set_string_member(object, "mac", text_of(status, "mac"));
     json_object_set_string_member(object, "failure", tracker->failure);
-    return json_node_init_object(json_node_alloc(), object);
+    JsonNode *node = json_node_new(JSON_NODE_OBJECT);
+    json_node_take_object(node, object);
+    return node;
 }
 
 static JsonNode *

@@ -215,6 +215,26 @@ Test(vhost_iotlb, memory_that_is_not_there_is_told_apart)
     munmap(m, 4 * PAGE);
 }
 
+Test(vhost_iotlb, the_limit_of_pieces_is_named_with_the_two_ways_out)
+{
+    fake_vhost_install();
+    fake_vhost.driver = "vp-vdpa";
+    fake_vhost.iotlb_entries = 8;
+    VDT_AUTO(device) dev = open_fake("vhost-vdpa:sim:");
+    uint8_t *m = shared_pages(8);
+
+    expect_map(dev, 0, 0x10000, 4 * PAGE, m);
+    expect_refusal(dev, 0, 0x100000, 5 * PAGE, m,
+                   "at most 8 pieces of contiguous physical memory for a device "
+                   "(max_iotlb_entries of module vhost_vdpa), and these 9 pages");
+    expect_refusal(dev, 0, 0x100000, 5 * PAGE, m, "huge pages");
+    expect_refusal(dev, 0, 0x100000, 5 * PAGE, m, "'options vhost_vdpa max_iotlb_entries=9'");
+    expect_map(dev, 0, 0x100000, 4 * PAGE, m);
+    fake_vhost.iotlb_refuses = true;
+    expect_refusal(dev, 0, 0x200000, PAGE, m, "max_iotlb_entries");
+    munmap(m, 8 * PAGE);
+}
+
 Test(vhost_iotlb, what_is_left_is_the_iommu_and_the_kernels_log)
 {
     fake_vhost_install();
