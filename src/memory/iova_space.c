@@ -187,10 +187,6 @@ vdt_iova_space_release(struct vdt_iova_space *space, uint64_t start, uint64_t le
     return true;
 }
 
-struct vdt_iova_table {
-    struct vdt_span_table spans;
-};
-
 struct vdt_iova_table *
 vdt_iova_table_new(const struct vdt_iova_stretch *stretches, unsigned count)
 {
@@ -223,16 +219,4 @@ vdt_iova_table_free(struct vdt_iova_table *table)
         return;
     vdt_span_table_clear(&table->spans);
     g_free(table);
-}
-
-bool
-vdt_iova_table_lookup(const struct vdt_iova_table *table, uint64_t from, uint64_t len,
-                      uint64_t *ret_to)
-{
-    const struct vdt_span *span = len ? vdt_span_table_find(&table->spans, from, len) : NULL;
-
-    if (!span)
-        return false;
-    *ret_to = from + span->delta;
-    return true;
 }

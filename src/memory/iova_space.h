@@ -38,21 +38,33 @@ struct vdt_iova_stretch {
     uint64_t from, to, len;
 };
 
-struct vdt_iova_table;
+/* Immutable. The spans' delta leads to the other side. */
+struct vdt_iova_table {
+    struct vdt_span_table spans;
+};
 
 /* Stretches need not be sorted; those of no length count for nothing. NULL when @from ranges
  * overlap or a range wraps. One look-up costs a few ns at any count (see memory/span_table.h). */
 struct vdt_iova_table *vdt_iova_table_new(const struct vdt_iova_stretch *stretches, unsigned count);
 void vdt_iova_table_free(struct vdt_iova_table *table);
 VDT_DEFINE_AUTO(iova_table, vdt_iova_table_free)
-/* False when [@from, @from + @len) is not contiguous on the other side; stretches that continue
- * each other on both sides count as one. @len 0 is never found. */
-bool vdt_iova_table_lookup(const struct vdt_iova_table *table, uint64_t from, uint64_t len,
-                           uint64_t *ret_to);
-/* The joined stretch that says so; NULL when none does. @len > 0. */
+/* The stretch that holds [@from, @from + @len), of those that continue each other on both sides and
+ * count as one; NULL when none does. @len > 0. */
 static inline const struct vdt_span *
 vdt_iova_table_find(const struct vdt_iova_table *table, uint64_t from, uint64_t len)
 {
-    /* The spans are all there is in a table. */
-    return vdt_span_table_find((const struct vdt_span_table *) table, from, len);
+    return vdt_span_table_find(&table->spans, from, len);
+}
+
+/* False when it is not contiguous on the other side. @len 0 is never found. */
+static inline bool
+vdt_iova_table_lookup(const struct vdt_iova_table *table, uint64_t from, uint64_t len,
+                      uint64_t *ret_to)
+{
+    const struct vdt_span *span = len ? vdt_iova_table_find(table, from, len) : NULL;
+
+    if (!span)
+        return false;
+    *ret_to = from + span->delta;
+    return true;
 }

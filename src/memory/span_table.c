@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Fine enough that real layouts have one span a granule; an index of 16 KiB where spans are few, of
- * four granules a span where they are many. */
+/* Fine enough that real layouts have one span a granule: an index of 16 KiB where spans are few, of
+ * about a granule a span where they are many, since a finer one would not stay in the cache. */
 #define GRANULES_MIN 4096u
 #define GRANULES_MAX 65536u
 
@@ -42,17 +42,18 @@ check_and_join(struct vdt_span *spans, unsigned *count, bool join)
 static void
 build_index(struct vdt_span_table *table)
 {
-    uint64_t top = table->spans[table->count - 1].last;
-    uint64_t wanted = CLAMP((uint64_t) table->count * 4, GRANULES_MIN, GRANULES_MAX);
+    uint64_t base = table->spans[0].first, top = table->spans[table->count - 1].last - base;
+    uint64_t wanted = CLAMP((uint64_t) table->count, GRANULES_MIN, GRANULES_MAX);
     unsigned span = 0;
 
+    table->base = base;
     table->shift = 12;
     while ((top >> table->shift) >= wanted)
         table->shift++;
     table->granules = (top >> table->shift) + 1;
     table->index = g_new(uint32_t, table->granules + 1);
     for (uint64_t g = 0; g < table->granules; g++) {
-        while (table->spans[span].last < g << table->shift)
+        while (table->spans[span].last - base < g << table->shift)
             span++;
         table->index[g] = span;
     }

@@ -2,9 +2,10 @@
 /*
  * Span table: look-up of disjoint address spans in a few ns, however many there are.
  *
- * The address space below the last span is cut into equal granules; for each one the table has the
- * first span that ends in or behind it. A granule that no span ends in needs no search, others
- * search among the spans that end there. Immutable. Thread: look up from any.
+ * What lies between the first span's begin and the last one's end is cut into equal granules; for
+ * each one the table has the first span that ends in or behind it. A search is among the spans that
+ * end in one granule: real layouts have one there at most. It steps without branches, which nothing
+ * could predict where addresses are random. Immutable. Thread: look up from any.
  */
 #pragma once
 
@@ -20,6 +21,7 @@ struct vdt_span {
 struct vdt_span_table {
     struct vdt_span *spans; /* owned, @count, sorted */
     uint32_t *index;        /* owned, @granules + 1 entries into @spans */
+    uint64_t base;     /* of the first span */
     uint64_t granules;
     unsigned count;
     unsigned shift;
@@ -35,25 +37,19 @@ void vdt_span_table_clear(struct vdt_span_table *table);
 static inline const struct vdt_span *
 vdt_span_table_find(const struct vdt_span_table *table, uint64_t addr, uint64_t len)
 {
-    uint64_t granule = addr >> table->shift;
+    uint64_t granule = (addr - table->base) >> table->shift; /* below it: beyond them all */
 
     if (granule >= table->granules)
         return NULL;
 
-    uint32_t low = table->index[granule], high = table->index[granule + 1];
-
-    while (low < high) {
-        uint32_t middle = (low + high) / 2;
-
-        if (table->spans[middle].last < addr)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-
+    uint32_t low = table->index[granule], n = table->index[granule + 1] - low;
     const struct vdt_span *span = &table->spans[low];
 
-    if (addr < span->first || addr > span->last || len - 1 > span->last - addr)
+    for (; n > 1; n -= n / 2)
+        span += (span[n / 2 - 1].last < addr) * (n / 2);
+    span += n & (span->last < addr);
+    /* Of an address in a hole both differences wrap, or the first one lies beyond the second. */
+    if (addr - span->first > span->last - span->first || len - 1 > span->last - addr)
         return NULL;
     return span;
 }
