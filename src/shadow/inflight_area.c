@@ -202,33 +202,6 @@ take_packed(struct vdt_area_ring *ring, uint16_t id, uint16_t guest_id, uint16_t
     ring->last[id] = last;
 }
 
-/* Of stores to volatile objects the compiler keeps the order, and it is free in all others: a head
- * is in flight only after those before it. */
-static inline void
-take_split(uint8_t *at, uint16_t head, uint64_t counter)
-{
-    struct vdt_area_split_entry *entry = vdt_area_split_at(at, head);
-
-    *(volatile uint64_t *) &entry->counter = GUINT64_TO_LE(counter);
-    *(volatile uint8_t *) &entry->inflight = 1;
-}
-
-void
-vdt_area_ring_take_run(struct vdt_area_ring *ring, const uint8_t *heads, uint16_t n)
-{
-    const uint16_t entries = ring->entries;
-    uint64_t counter = ring->counter;
-    uint8_t *at = ring->at;
-
-    for (uint16_t i = 0; i < n; i++) {
-        uint16_t head = vdt_load16(heads + 2u * i);
-        if (head < entries)
-            take_split(at, head, counter++);
-    }
-    ring->counter = counter;
-    vdt_area_keep_order();
-}
-
 void
 vdt_area_ring_take(struct vdt_area_ring *ring, uint16_t id, uint16_t guest_id, uint16_t slots,
                    const struct vdt_kept *kept, uint16_t first)
@@ -236,7 +209,7 @@ vdt_area_ring_take(struct vdt_area_ring *ring, uint16_t id, uint16_t guest_id, u
     if (ring->format.kind == VDT_RING_PACKED) {
         take_packed(ring, id, guest_id, slots, kept, first);
     } else {
-        take_split(ring->at, id, ring->counter++);
+        vdt_area_split_take(ring->at, id, ring->counter++);
     }
     vdt_area_keep_order();
 }

@@ -111,8 +111,6 @@ void vdt_area_ring_close(struct vdt_area_ring *ring);
  * as the guest wrote them are kept from @first on; one INDIRECT for a table. */
 void vdt_area_ring_take(struct vdt_area_ring *ring, uint16_t id, uint16_t guest_id, uint16_t slots,
                         const struct vdt_kept *kept, uint16_t first);
-/* The same for @n split chains of one descriptor, whose heads (le16) stand at @heads. */
-void vdt_area_ring_take_run(struct vdt_area_ring *ring, const uint8_t *heads, uint16_t n);
 /* @id is given back; then, when a batch is to be published and when it is. */
 void vdt_area_ring_give(struct vdt_area_ring *ring, uint16_t id);
 /* Split: where ids that are given may be put instead, and counted in @staged. */

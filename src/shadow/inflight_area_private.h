@@ -84,6 +84,17 @@ vdt_area_keep_order(void)
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
+/* Of stores to volatile objects the compiler keeps the order, and it is free in all others: a head
+ * is in flight only after those before it. */
+static inline void
+vdt_area_split_take(uint8_t *at, uint16_t head, uint64_t counter)
+{
+    struct vdt_area_split_entry *entry = vdt_area_split_at(at, head);
+
+    *(volatile uint64_t *) &entry->counter = GUINT64_TO_LE(counter);
+    *(volatile uint8_t *) &entry->inflight = 1;
+}
+
 static inline uint8_t *
 vdt_area_region(const struct vdt_inflight_area *area, uint32_t index)
 {

@@ -8,6 +8,7 @@
 #include "shadow/run.h"
 
 #include "base/wire.h"
+#include "shadow/inflight_area_private.h"
 #include "virtio/device_posted.h"
 #include "virtio/device_split.h"
 #include "virtio/guest_packed.h"
@@ -57,6 +58,8 @@ forward_split(struct vdt_relay *relay, unsigned limit, const bool plain)
     const struct vdt_stretch stretch = stretch_of(relay, ahead.addr, ahead.len);
     uint64_t fetched = relay->inflight.fetched, bytes = 0;
     const uint64_t begin = fetched, end = fetched + run;
+    uint8_t *area = !plain && relay->area ? relay->area->at : NULL;
+    const uint64_t since = area ? relay->area->counter - fetched : 0;
 
     for (; fetched != end; fetched++, entry += 2, to_entry += 2) {
         head = vdt_load16(entry);
@@ -79,13 +82,16 @@ forward_split(struct vdt_relay *relay, unsigned limit, const bool plain)
         }
         if (!plain && device->format.in_order)
             vdt_posted_order_add(device, (uint16_t) head);
+        if (!plain && area)
+            vdt_area_split_take(area, (uint16_t) head, since + fetched);
         vdt_store16(to_entry, (uint16_t) head);
     }
 
     const uint16_t n = (uint16_t) (fetched - begin);
-    /* Before they are published, and no device writes where they stand. */
-    if (relay->area)
-        vdt_area_ring_take_run(relay->area, to_entry - 2u * n, n);
+    if (area) {
+        relay->area->counter += n;
+        vdt_area_keep_order(); /* before they are published */
+    }
     guest->pos.avail += n;
     guest->in_flight += n;
     device->pos.avail += n;
@@ -177,12 +183,11 @@ unsigned
 vdt_run_forward(struct vdt_relay *relay, unsigned limit)
 {
     struct vdt_guest_ring *guest = &relay->guest;
-    bool plain = !relay->device.format.in_order;
+    const bool plain = !relay->device.format.in_order && !relay->area;
 
     if (guest->fault)
         return 0;
     if (!is_split(relay)) {
-        plain = plain && !relay->area;
         return plain ? forward_packed(relay, limit, true) : forward_packed(relay, limit, false);
     }
     if (guest->avail_seen == guest->pos.avail && vdt_guest_split_look(guest) != VDT_TAKE_CHAIN)
