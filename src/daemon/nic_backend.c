@@ -56,6 +56,7 @@ set_features(void *ctx, uint64_t acked, GError **error)
     nic->negotiated = true;
     nic->acked = guest;
     nic->announce = false;
+    nic->arrival = VDT_ARRIVAL_NONE;
     memset(nic->base_set, 0, sizeof(nic->base_set));
     vdt_control_model_reset(&nic->model, guest);
     vdt_nic_enter(nic, nic->loaded ? VDT_PHASE_LOADED : VDT_PHASE_IDLE);
@@ -304,6 +305,7 @@ vdt_nic_disconnected(void *ctx)
     nic->negotiated = false;
     nic->announce = false;
     nic->logging = false;
+    nic->arrival = VDT_ARRIVAL_NONE;
     nic->rarp_sent = false;
     nic->protocol_features = 0;
     if (nic->phase != VDT_PHASE_STOPPED && nic->phase != VDT_PHASE_SAVED &&

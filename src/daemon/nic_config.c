@@ -88,18 +88,25 @@ vdt_nic_config_take(struct vdt_nic *nic, const uint8_t config[VDT_CONFIG_MAX], u
 }
 
 void
+vdt_nic_config_mac_with(const struct vdt_nic *nic, const struct vdt_snapshot *state, uint8_t mac[6])
+{
+    if (state && state->net.set & VDT_NET_MAC)
+        memcpy(mac, state->net.mac, 6);
+    else if (nic->mac_given)
+        memcpy(mac, nic->mac, 6);
+    else if (brings_mac(nic, state))
+        memcpy(mac, state->config + CONFIG_MAC, 6);
+    else
+        memcpy(mac, nic->config + CONFIG_MAC, 6);
+}
+
+void
 vdt_nic_config_mac(struct vdt_nic *nic, uint8_t mac[6])
 {
     if (nic->model.state.set & VDT_NET_MAC)
         memcpy(mac, nic->model.state.mac, 6);
-    else if (nic->loaded && nic->loaded->net.set & VDT_NET_MAC)
-        memcpy(mac, nic->loaded->net.mac, 6);
-    else if (nic->mac_given)
-        memcpy(mac, nic->mac, 6);
-    else if (brings_mac(nic, nic->loaded))
-        memcpy(mac, nic->loaded->config + CONFIG_MAC, 6);
     else
-        memcpy(mac, nic->config + CONFIG_MAC, 6);
+        vdt_nic_config_mac_with(nic, nic->loaded, mac);
 }
 
 void

@@ -77,15 +77,12 @@ pairs_enabled(struct vdt_nic *nic)
  * The frontend answers the guest's commands itself and does not pass them on: the device has to let
  * everything through that may be the guest's, the frontend filters.
  */
-static void
-drive_state(struct vdt_nic *nic, uint64_t negotiated)
+void
+vdt_nic_drive_state(struct vdt_net_state *state, uint64_t negotiated, const uint8_t mac[6],
+                    uint16_t pairs)
 {
-    struct vdt_net_state *state = &nic->model.state;
-    uint8_t mac[6];
-
     if (negotiated & VDT_BIT(VIRTIO_NET_F_CTRL_MAC_ADDR)) {
-        vdt_nic_config_mac(nic, mac);
-        memcpy(state->mac, mac, sizeof(mac));
+        memcpy(state->mac, mac, sizeof(state->mac));
         state->set |= VDT_NET_MAC;
     }
     if (negotiated & VDT_BIT(VIRTIO_NET_F_CTRL_RX)) {
@@ -93,29 +90,41 @@ drive_state(struct vdt_nic *nic, uint64_t negotiated)
         state->set |= VDT_NET_PROMISC;
     }
     if (negotiated & VDT_BIT(VIRTIO_NET_F_MQ)) {
-        state->queue_pairs = pairs_enabled(nic);
+        state->queue_pairs = pairs;
         state->set |= VDT_NET_PAIRS;
     }
+}
+
+/* A device that takes no PROMISC may still take ALLMULTI: better than nothing, and said so. */
+bool
+vdt_nic_drive_less(struct vdt_net_state *state)
+{
+    if (!(state->set & VDT_NET_PROMISC))
+        return false;
+    state->set &= ~(uint32_t) VDT_NET_PROMISC;
+    state->rx[VIRTIO_NET_CTRL_RX_PROMISC] = false;
+    state->set |= VDT_NET_ALLMULTI;
+    state->rx[VIRTIO_NET_CTRL_RX_ALLMULTI] = true;
+    return true;
 }
 
 /*
  * The guest that never set an address uses the one of its config space. The device that it is on
  * now may have been made with another, or have kept one of a guest before (vdpa_sim_net).
  */
-static void
-insist_on_mac(struct vdt_nic *nic, uint64_t negotiated, struct vdt_net_state *state)
+void
+vdt_nic_insist_on_mac(struct vdt_device *dev, uint64_t negotiated, const uint8_t mac[6],
+                      struct vdt_net_state *state)
 {
-    struct vdt_device *dev = vdt_shadow_device(nic->shadow);
-    uint8_t mac[6], own[6];
+    uint8_t own[6];
 
     if (state->set & VDT_NET_MAC || !(negotiated & VDT_BIT(VIRTIO_NET_F_CTRL_MAC_ADDR)) ||
         !(negotiated & VDT_BIT(VIRTIO_NET_F_MAC)) ||
         !VDT_DEVICE_CALL(dev, get_config, NULL, 0, own, sizeof(own)))
         return;
-    vdt_nic_config_mac(nic, mac);
-    if (memcmp(mac, own, sizeof(mac)) == 0)
+    if (memcmp(mac, own, sizeof(own)) == 0)
         return;
-    memcpy(state->mac, mac, sizeof(mac));
+    memcpy(state->mac, mac, sizeof(state->mac));
     state->set |= VDT_NET_MAC;
 }
 
@@ -124,33 +133,31 @@ static bool
 replay(struct vdt_nic *nic, uint64_t negotiated, GError **error)
 {
     g_autofree struct vdt_net_state *state = g_memdup2(&nic->model.state, sizeof(nic->model.state));
+    uint8_t mac[6];
 
-    insist_on_mac(nic, negotiated, state);
+    vdt_nic_config_mac(nic, mac);
+    vdt_nic_insist_on_mac(vdt_shadow_device(nic->shadow), negotiated, mac, state);
     vdt_replay_report_clear(&nic->replayed);
     nic->replayed = (struct vdt_replay_report){0};
     return vdt_replay_early(state, negotiated, nic->device_cvq, nic->deadline_ms, &nic->replayed,
                             error);
 }
 
-/* A device that takes no PROMISC may still take ALLMULTI: better than nothing, and said so. */
 static bool
 replay_driven(struct vdt_nic *nic, uint64_t negotiated, GError **error)
 {
-    struct vdt_net_state *state = &nic->model.state;
     g_autoptr(GError) first = NULL;
+    uint8_t mac[6];
 
-    drive_state(nic, negotiated);
+    vdt_nic_config_mac(nic, mac);
+    vdt_nic_drive_state(&nic->model.state, negotiated, mac, pairs_enabled(nic));
     if (replay(nic, negotiated, &first))
         return true;
-    if (!g_error_matches(first, VDT_ERROR, VDT_ERROR_REFUSED) || !(state->set & VDT_NET_PROMISC) ||
-        vdt_device_cvq_broken(nic->device_cvq)) {
+    if (!g_error_matches(first, VDT_ERROR, VDT_ERROR_REFUSED) ||
+        vdt_device_cvq_broken(nic->device_cvq) || !vdt_nic_drive_less(&nic->model.state)) {
         g_propagate_error(error, g_steal_pointer(&first));
         return false;
     }
-    state->set &= ~(uint32_t) VDT_NET_PROMISC;
-    state->rx[VIRTIO_NET_CTRL_RX_PROMISC] = false;
-    state->set |= VDT_NET_ALLMULTI;
-    state->rx[VIRTIO_NET_CTRL_RX_ALLMULTI] = true;
     vdt_warning("%s: %s; trying all multicast instead of promiscuous", nic->name, first->message);
     return replay(nic, negotiated, error);
 }
@@ -346,6 +353,7 @@ static void
 starting(void *ctx, const struct vdt_guest_cvq *cvq)
 {
     vdt_nic_recover_judge(ctx, cvq);
+    vdt_nic_arrive(ctx);
 }
 
 static bool

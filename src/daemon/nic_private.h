@@ -17,6 +17,16 @@ enum vdt_recovery {
     VDT_RECOVERY_OUTDATED, /* another guest came, or another state was loaded */
 };
 
+/* Where the guest comes from whose rings run. */
+enum vdt_arrival {
+    VDT_ARRIVAL_NONE,      /* none has started since SET_FEATURES */
+    VDT_ARRIVAL_NEW,       /* its rings begin here */
+    VDT_ARRIVAL_RESUMED,   /* it was stopped here */
+    VDT_ARRIVAL_RECOVERED, /* from a tracker before this one */
+    VDT_ARRIVAL_LOADED,    /* from another tracker, with its state */
+    VDT_ARRIVAL_STATELESS, /* from elsewhere, without */
+};
+
 struct vdt_nic {
     char *name, *uuid;  /* owned */
     uint32_t device_id; /* of all its devices; 2, block: no control queue, no address, no link */
@@ -26,7 +36,7 @@ struct vdt_nic {
     bool allow_untracked;
     bool dirty_used_width;
     unsigned format; /* of states that are given away */
-    bool limited; /* by @baseline */
+    bool limited;    /* by @baseline */
     struct vdt_baseline baseline;
     bool mac_given;
     uint8_t mac[6];
@@ -72,8 +82,10 @@ struct vdt_nic {
     struct vdt_snapshot *loaded;   /* owned: came in, waits for the guest */
     bool loaded_ran;               /* the guest has run with loaded */
     bool adopted;                  /* loaded or previous is in the model already */
-    struct vdt_pipe *pipe;         /* owned: a DEVICE_STATE transfer */
-    char *failure;                 /* owned: why nothing runs, NULL if all is well */
+    enum vdt_arrival arrival;
+    int64_t rehearsed_us; /* of the last state that came in: its commands, tried before the guest */
+    struct vdt_pipe *pipe; /* owned: a DEVICE_STATE transfer */
+    char *failure;         /* owned: why nothing runs, NULL if all is well */
 
     /* recovery */
     struct vdt_journal *journal;     /* owned, NULL: off */
@@ -100,6 +112,14 @@ void vdt_nic_enter(struct vdt_nic *nic, enum vdt_phase phase);
 extern const struct vdt_shadow_events vdt_nic_shadow_events;
 bool vdt_nic_control_init(struct vdt_nic *nic, GError **error);
 void vdt_nic_control_clear(struct vdt_nic *nic);
+/* What the tracker itself asks of a device whose guest's control queue ends in the VMM; and less,
+ * for a device that refuses it: false where there is nothing less. */
+void vdt_nic_drive_state(struct vdt_net_state *state, uint64_t negotiated, const uint8_t mac[6],
+                         uint16_t pairs);
+bool vdt_nic_drive_less(struct vdt_net_state *state);
+/* A device with another address than @mac gets that one, where the guest set none. */
+void vdt_nic_insist_on_mac(struct vdt_device *dev, uint64_t negotiated, const uint8_t mac[6],
+                           struct vdt_net_state *state);
 /* Replay the model into the running device, the guest's commands held meanwhile. */
 bool vdt_nic_replay_now(struct vdt_nic *nic, GError **error);
 
@@ -112,6 +132,9 @@ bool vdt_nic_config_refresh(struct vdt_nic *nic); /* link status from the device
 /* The guest of @state read its address where it comes from, and goes on with that. */
 void vdt_nic_config_follow(struct vdt_nic *nic, const struct vdt_snapshot *state);
 void vdt_nic_config_mac(struct vdt_nic *nic, uint8_t mac[6]);
+/* As it is for a guest that comes with @state (may be NULL). */
+void vdt_nic_config_mac_with(const struct vdt_nic *nic, const struct vdt_snapshot *state,
+                             uint8_t mac[6]);
 /* The guest shall tell the network where it is now: by the status bit, else by a frame of ours at
  * the next start. */
 void vdt_nic_announce_ask(struct vdt_nic *nic);
@@ -137,7 +160,13 @@ bool vdt_nic_adopt(struct vdt_nic *nic);
 void vdt_nic_state_running(struct vdt_nic *nic);
 bool vdt_nic_state_begin(void *ctx, bool save, int fd, GError **error);
 bool vdt_nic_state_check(void *ctx, GError **error);
+bool vdt_nic_carriable(const struct vdt_snapshot *snapshot, GError **error);
+
+/* nic_load.c */
 bool vdt_nic_load(struct vdt_nic *nic, const uint8_t *bytes, size_t len, GError **error);
+/* Rings start: once a guest, before anything is settled. */
+void vdt_nic_arrive(struct vdt_nic *nic);
+const char *vdt_nic_arrival_name(const struct vdt_nic *nic); /* NULL: none */
 
 /* nic_recover.c */
 void vdt_nic_recover_init(struct vdt_nic *nic, const struct vdt_nic_options *options);

@@ -242,6 +242,7 @@ vdt_nic_recover_running(struct vdt_nic *nic)
 {
     if (!nic->left || !nic->same_life)
         return;
+    nic->arrival = VDT_ARRIVAL_RECOVERED;
     nic->recovered_commands = nic->replayed.acked;
     note(nic, VDT_RECOVERY_DONE,
          g_strdup_printf("the guest goes on: %u control commands replayed, %" G_GUINT64_FORMAT

@@ -16,7 +16,6 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "daemon/nic_private.h"
-#include "migration/admit.h"
 #include "virtio/features.h"
 
 #define TRANSFER_MS 10000u
@@ -271,8 +270,8 @@ vdt_nic_state_running(struct vdt_nic *nic)
     }
 }
 
-static bool
-carriable(const struct vdt_snapshot *snapshot, GError **error)
+bool
+vdt_nic_carriable(const struct vdt_snapshot *snapshot, GError **error)
 {
     if (!snapshot->unmigratable || !*snapshot->unmigratable)
         return true;
@@ -287,21 +286,6 @@ vdt_nic_format(const struct vdt_nic *nic)
     return nic->format;
 }
 
-/* The frontend would find out only when it negotiates. */
-static bool
-inside_baseline(const struct vdt_nic *nic, const struct vdt_snapshot *snapshot, GError **error)
-{
-    uint64_t transport = VDT_BIT(VHOST_F_LOG_ALL) | VDT_BIT(30);
-    uint64_t outside = snapshot->guest_features & ~nic->baseline.features & ~transport;
-
-    if (!nic->limited || !outside)
-        return true;
-    g_autofree char *names = vdt_features_to_string(snapshot->device_id, outside);
-    g_set_error(error, VDT_ERROR, VDT_ERROR_REFUSED,
-                "the guest uses what the baseline of this tracker leaves out: %s", names);
-    return false;
-}
-
 struct vdt_snapshot *
 vdt_nic_snapshot(struct vdt_nic *nic, GError **error)
 {
@@ -312,78 +296,6 @@ vdt_nic_snapshot(struct vdt_nic *nic, GError **error)
     if (!bytes)
         return NULL;
     return vdt_snapshot_decode(g_bytes_get_data(bytes, NULL), g_bytes_get_size(bytes), error);
-}
-
-static struct vdt_snapshot *
-copy_of(const struct vdt_snapshot *snapshot, GError **error)
-{
-    g_autoptr(GBytes) bytes = vdt_snapshot_encode(snapshot, error);
-
-    if (!bytes)
-        return NULL;
-    return vdt_snapshot_decode(g_bytes_get_data(bytes, NULL), g_bytes_get_size(bytes), error);
-}
-
-/* A running guest takes control state alone; the old one goes back if the device refuses. */
-static bool
-restore_now(struct vdt_nic *nic, const struct vdt_snapshot *snapshot, unsigned *ret_commands,
-            GError **error)
-{
-    if (snapshot->guest_features != nic->acked) {
-        g_set_error_literal(error, VDT_ERROR, VDT_ERROR_REFUSED,
-                            "the running guest has acknowledged other features than the one in the "
-                            "snapshot; nothing was changed");
-        return false;
-    }
-    g_autofree struct vdt_net_state *before = g_memdup2(&nic->model.state, sizeof(*before));
-    nic->model.state = snapshot->net;
-    if (vdt_nic_replay_now(nic, error)) {
-        *ret_commands = nic->replayed.acked;
-        vdt_nic_journal(nic);
-        vdt_nic_announce_ask(nic);
-        return true;
-    }
-    g_autoptr(GError) lost = NULL;
-    nic->model.state = *before;
-    if (!vdt_nic_replay_now(nic, &lost)) {
-        vdt_control_model_set_unmigratable(&nic->model, "a restore failed halfway");
-        g_prefix_error(
-            error, "the control state before could not be put back either (%s): ", lost->message);
-    }
-    return false;
-}
-
-bool
-vdt_nic_restore(struct vdt_nic *nic, const struct vdt_snapshot *snapshot, unsigned *ret_commands,
-                GError **error)
-{
-    *ret_commands = 0;
-    if (!carriable(snapshot, error) ||
-        !vdt_admit(snapshot, vdt_shadow_device(nic->shadow), 0, error) ||
-        !inside_baseline(nic, snapshot, error))
-        return false;
-    if (vdt_collect_traffic(nic->shadow)) {
-        if (!snapshot->live) {
-            g_set_error(error, VDT_ERROR, VDT_ERROR_BUSY,
-                        "%s runs a guest: the state of a stopped guest is only taken before a "
-                        "start",
-                        nic->name);
-            return false;
-        }
-        return restore_now(nic, snapshot, ret_commands, error);
-    }
-
-    VDT_AUTO(snapshot) copy = copy_of(snapshot, error);
-    if (!copy || !vdt_shadow_update(nic->shadow, error))
-        return false;
-    vdt_nic_recover_drop(nic, "another state was loaded");
-    vdt_snapshot_free(nic->loaded);
-    nic->loaded = g_steal_pointer(&copy);
-    nic->loaded_ran = false;
-    nic->adopted = false;
-    nic->restores++;
-    vdt_nic_enter(nic, VDT_PHASE_LOADED);
-    return !nic->negotiated || vdt_nic_state_apply(nic, error);
 }
 
 static bool
@@ -397,7 +309,7 @@ begin_save(struct vdt_nic *nic, int fd, GError **error)
         return false;
     }
     VDT_AUTO(snapshot) snapshot = vdt_nic_snapshot(nic, error);
-    if (!snapshot || !carriable(snapshot, error))
+    if (!snapshot || !vdt_nic_carriable(snapshot, error))
         return false;
     g_autoptr(GBytes) bytes = vdt_snapshot_encode_as(snapshot, nic->format, error);
     if (!bytes)
@@ -416,23 +328,6 @@ vdt_nic_state_begin(void *ctx, bool save, int fd, GError **error)
         return begin_save(nic, fd, error);
     nic->pipe = vdt_pipe_target(fd, VDT_SNAPSHOT_BYTES_MAX, TRANSFER_MS, error);
     return nic->pipe != NULL;
-}
-
-bool
-vdt_nic_load(struct vdt_nic *nic, const uint8_t *bytes, size_t len, GError **error)
-{
-    VDT_AUTO(snapshot) snapshot = vdt_snapshot_decode(bytes, len, error);
-    unsigned commands;
-
-    if (!snapshot)
-        return false;
-    if (snapshot->live) {
-        g_set_error_literal(error, VDT_ERROR, VDT_ERROR_REFUSED,
-                            "the state was taken of a running guest; a migration needs a stopped "
-                            "one");
-        return false;
-    }
-    return vdt_nic_restore(nic, snapshot, &commands, error);
 }
 
 bool

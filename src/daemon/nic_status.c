@@ -198,12 +198,14 @@ vdt_nic_status(struct vdt_nic *nic)
     add_device_state(nic, builder);
     json_builder_set_member_name(builder, "recovery");
     vdt_nic_recover_status(nic, builder);
+    add_text(builder, "arrival", vdt_nic_arrival_name(nic));
     json_builder_set_member_name(builder, "carried");
     json_builder_begin_object(builder);
     add_count(builder, "saves", nic->saves);
     add_count(builder, "loads", nic->loads);
     add_count(builder, "restores", nic->restores);
     add_count(builder, "swaps", nic->swaps);
+    add_count(builder, "rehearsed_us", (uint64_t) nic->rehearsed_us);
     json_builder_end_object(builder);
     json_builder_end_object(builder);
     return json_builder_get_root(builder);

@@ -71,11 +71,6 @@ negotiate(struct stage *stage, const struct vdt_snapshot *snapshot, GError **err
     uint64_t acked = snapshot->guest_features ? snapshot->guest_features & n->offered : n->offered;
     if (!vdt_negotiation_ack(n, &dev->info, acked, true, error))
         return false;
-    if (n->device_cvq < 0 || (uint32_t) n->device_cvq >= dev->info.rings) {
-        g_set_error(error, VDT_ERROR, VDT_ERROR_REFUSED,
-                    "%s has no control queue: there is nothing to replay into", dev->info.name);
-        return false;
-    }
     if (!VDT_DEVICE_CALL(dev, set_status, error, 0) ||
         !VDT_DEVICE_CALL(dev, set_status, error, status) ||
         !VDT_DEVICE_CALL(dev, set_features, error, n->device) ||
@@ -152,7 +147,20 @@ start(struct stage *stage, GError **error)
 }
 
 static bool
-replay(struct stage *stage, const struct vdt_snapshot *snapshot, unsigned deadline_ms,
+has_queue(const struct stage *stage, GError **error)
+{
+    const struct vdt_device_info *info = &stage->dev->info;
+    int cvq = stage->negotiation.device_cvq;
+
+    if (cvq >= 0 && (uint32_t) cvq < info->rings)
+        return true;
+    g_set_error(error, VDT_ERROR, VDT_ERROR_REFUSED,
+                "%s has no control queue: there is nothing to replay into", info->name);
+    return false;
+}
+
+static bool
+replay(struct stage *stage, const struct vdt_net_state *net, unsigned deadline_ms,
        struct vdt_replay_report *report, GError **error)
 {
     struct vdt_device *dev = stage->dev;
@@ -174,10 +182,9 @@ replay(struct stage *stage, const struct vdt_snapshot *snapshot, unsigned deadli
 
     ring_areas(stage, &config.format, cvq, &config.mem, &addr);
     struct vdt_device_cvq *queue = vdt_device_cvq_new(&config);
-    bool ok =
-        vdt_replay(&snapshot->net, stage->negotiation.device, queue, deadline_ms, report, error);
+    bool ok = vdt_replay(net, stage->negotiation.device, queue, deadline_ms, report, error);
     vdt_device_cvq_free(queue);
-    return ok && vdt_admit_read_back(dev, &snapshot->net, error);
+    return ok && vdt_admit_read_back(dev, net, error);
 }
 
 static void
@@ -186,6 +193,10 @@ clear(struct stage *stage)
     struct vdt_device *dev = stage->dev;
 
     VDT_DEVICE_CALL(dev, set_status, NULL, 0);
+    for (uint32_t i = 0; stage->mapped && i <= (uint32_t) stage->negotiation.device_cvq; i++) {
+        VDT_DEVICE_CALL(dev, set_kick, NULL, i, -1);
+        VDT_DEVICE_CALL(dev, set_call, NULL, i, -1);
+    }
     if (stage->mapped)
         VDT_DEVICE_CALL(dev, unmap, NULL, 0, stage->iova, stage->size);
     if (stage->area)
@@ -195,7 +206,8 @@ clear(struct stage *stage)
 }
 
 bool
-vdt_rehearse(struct vdt_device *dev, const struct vdt_snapshot *snapshot, unsigned deadline_ms,
+vdt_rehearse(struct vdt_device *dev, const struct vdt_snapshot *snapshot,
+             const struct vdt_net_state *net, unsigned deadline_ms,
              struct vdt_replay_report *report, GError **error)
 {
     struct stage stage = {.dev = dev, .kick = -1, .call = -1};
@@ -204,8 +216,11 @@ vdt_rehearse(struct vdt_device *dev, const struct vdt_snapshot *snapshot, unsign
         return false;
     stage.kick = vdt_eventfd(error);
     stage.call = stage.kick < 0 ? -1 : vdt_eventfd(error);
-    bool ok = stage.call >= 0 && make_area(&stage, error) && negotiate(&stage, snapshot, error) &&
-              start(&stage, error) && replay(&stage, snapshot, deadline_ms, report, error);
+    bool ok = stage.call >= 0 && make_area(&stage, error) && negotiate(&stage, snapshot, error);
+    /* Nothing to say to it: then it needs no queue for that. */
+    if (ok && (net->set != 0 || stage.negotiation.device_cvq >= 0))
+        ok = has_queue(&stage, error) && start(&stage, error) &&
+             replay(&stage, net, deadline_ms, report, error);
     clear(&stage);
     return ok;
 }

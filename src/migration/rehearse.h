@@ -10,7 +10,10 @@
 #include "control/replay.h"
 #include "snapshot/snapshot.h"
 
-/* @report is filled also on failure, up to the command that failed. VDT_ERROR_REFUSED where the
- * device cannot take the state or answered a command with ERR. */
-bool vdt_rehearse(struct vdt_device *dev, const struct vdt_snapshot *snapshot, unsigned deadline_ms,
+/* @net is replayed: what a start would send, which may be more than the snapshot's own. @report is
+ * filled also on failure, up to the command that failed. VDT_ERROR_REFUSED where the device cannot
+ * take the state or answered a command with ERR. @dev has nothing of ours mapped, before and after.
+ */
+bool vdt_rehearse(struct vdt_device *dev, const struct vdt_snapshot *snapshot,
+                  const struct vdt_net_state *net, unsigned deadline_ms,
                   struct vdt_replay_report *report, GError **error);

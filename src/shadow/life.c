@@ -112,3 +112,22 @@ vdt_shadow_life(struct vdt_shadow *s, char **ret_why)
     }
     return life;
 }
+
+/* A packed ring shows it only at rest: while its driver fills it, what is filled looks used. There
+ * the position tells, as it was told; one ring alone may be back at its beginning. */
+bool
+vdt_shadow_used_before(const struct vdt_shadow *s)
+{
+    for (uint32_t i = 0; i < s->ring_count; i++) {
+        const struct vdt_shadow_ring *ring = &s->rings[i];
+        struct vdt_ring_format format = vdt_features_ring_format(s->negotiation.device, ring->num);
+        struct vdt_ring_pos initial = vdt_ring_pos_initial(format.kind);
+
+        if (!vdt_shadow_ring_wanted(s, i))
+            continue;
+        if (ring->pos.avail != initial.avail ||
+            (format.kind == VDT_RING_SPLIT && !split_unused(format.num, &ring->guest_mem)))
+            return true;
+    }
+    return false;
+}

@@ -128,6 +128,9 @@ void vdt_shadow_forget_inflight(struct vdt_shadow *shadow);
  * guest? UNTOLD: no device has given anything back on them, or nothing is known. OTHER: @ret_why,
  * the caller's. Only from starting(). */
 enum vdt_life vdt_shadow_life(struct vdt_shadow *shadow, char **ret_why);
+/* A device has worked on rings that are about to start, since their driver began. Only from
+ * starting(). */
+bool vdt_shadow_used_before(const struct vdt_shadow *shadow);
 /* No device has given anything back on it since the driver began. */
 bool vdt_shadow_ring_unused(const struct vdt_ring_format *format, const struct vdt_ring_mem *mem);
 bool vdt_shadow_set_num(struct vdt_shadow *shadow, uint32_t ring, uint32_t num, GError **error);

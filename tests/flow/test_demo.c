@@ -121,15 +121,19 @@ Test(demo, device_that_stops_only_by_a_reset)
                              "--destination no-suspend,no-enable-after-driver-ok" SHORT));
 }
 
-/* The verdict is the destination device's: one that takes a command back is found out. */
+/* A destination device that takes a command back is found out before the guest goes there. */
 Test(demo, refusing_destination_fails)
 {
     g_autofree char *out = NULL;
     int exit_code;
     JsonNode *node = run("--seed 18 --destination nak-class=2.0" SHORT, &exit_code, &out);
+    JsonObject *object = json_node_get_object(node);
 
-    cr_expect_eq(exit_code, 1);
-    cr_expect_str_eq(json_object_get_string_member(json_node_get_object(node), "verdict"),
-                     "failed");
+    cr_expect_eq(exit_code, 3);
+    cr_assert(json_object_has_member(object, "error"), "%s", out);
+    object = json_object_get_object_member(object, "error");
+    cr_expect_str_eq(json_object_get_string_member(object, "kind"), "refused");
+    /* CHECK_DEVICE_STATE */
+    cr_expect(strstr(json_object_get_string_member(object, "message"), "request 43"), "%s", out);
     json_node_unref(node);
 }

@@ -86,7 +86,7 @@ vdt_verb_replay(const struct vdt_verb *verb, int argc, char **argv)
     if (isatty(STDERR_FILENO))
         fprintf(stderr, "%u commands into %s ...\r",
                 vdt_replay_count(&snapshot->net, snapshot->guest_features), dev->info.name);
-    bool took = vdt_rehearse(dev, snapshot, DEADLINE_MS, &report, &error);
+    bool took = vdt_rehearse(dev, snapshot, &snapshot->net, DEADLINE_MS, &report, &error);
     if (isatty(STDERR_FILENO))
         fputs("\033[K", stderr);
     if (json)

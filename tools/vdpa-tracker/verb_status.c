@@ -117,6 +117,7 @@ print_status(JsonNode *node)
     print_line("mode", mode);
     print_line("failure", text_of(status, "failure"));
     print_line("unmigratable", text_of(status, "unmigratable"));
+    print_line("arrival", text_of(status, "arrival"));
     print_recovery(status);
     print_line("log", dirty);
     print_line("mac", text_of(status, "mac"));
