@@ -122,25 +122,10 @@ VDT_RULE_CHECK(vlan)
     return command->len == 2 && vdt_get16(command->data) < VLANS;
 }
 
-static bool
-vlan_empty(const uint8_t *vlan)
-{
-    for (unsigned i = 0; i < VDT_VLAN_BYTES; i++) {
-        if (vlan[i])
-            return false;
-    }
-    return true;
-}
-
 VDT_RULE_APPLY(vlan)
 {
-    bool add = command->command == VIRTIO_NET_CTRL_VLAN_ADD;
-
-    vdt_vlan_set(state->vlan, vdt_get16(command->data), add);
-    if (add)
-        state->set |= VDT_NET_VLAN;
-    else if (vlan_empty(state->vlan))
-        state->set &= ~VDT_NET_VLAN;
+    vdt_net_state_vlan(state, vdt_get16(command->data),
+                       command->command == VIRTIO_NET_CTRL_VLAN_ADD);
 }
 
 VDT_RULE_EMIT(vlan)

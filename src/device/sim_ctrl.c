@@ -94,8 +94,7 @@ run_vlan(struct vdt_sim *sim, struct vdt_sim_command *command)
     vid = vdt_get16(command->data);
     if (vid > 4095)
         return false;
-    vdt_vlan_set(sim->net.vlan, vid, command->command == VIRTIO_NET_CTRL_VLAN_ADD);
-    mark(sim, VDT_NET_VLAN);
+    vdt_net_state_vlan(&sim->net, vid, command->command == VIRTIO_NET_CTRL_VLAN_ADD);
     return true;
 }
 

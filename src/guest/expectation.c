@@ -83,8 +83,7 @@ vdt_expectation_apply(struct vdt_net_state *state, const struct vdt_script_pendi
         expect_table(state, data);
         break;
     case VDT_SCRIPT_VLAN:
-        vdt_vlan_set(state->vlan, vdt_get16(data), command == VIRTIO_NET_CTRL_VLAN_ADD);
-        state->set |= VDT_NET_VLAN;
+        vdt_net_state_vlan(state, vdt_get16(data), command == VIRTIO_NET_CTRL_VLAN_ADD);
         break;
     case VDT_SCRIPT_PAIRS:
         state->queue_pairs = vdt_get16(data);

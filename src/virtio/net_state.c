@@ -249,6 +249,18 @@ vdt_net_state_equal(const struct vdt_net_state *a, const struct vdt_net_state *b
     return lines->len == 0;
 }
 
+void
+vdt_net_state_vlan(struct vdt_net_state *state, unsigned vid, bool on)
+{
+    static const uint8_t none[VDT_VLAN_BYTES];
+
+    vdt_vlan_set(state->vlan, vid, on);
+    if (memcmp(state->vlan, none, sizeof(none)) != 0)
+        state->set |= VDT_NET_VLAN;
+    else
+        state->set &= ~(uint32_t) VDT_NET_VLAN;
+}
+
 static bool G_GNUC_PRINTF(2, 3) invalid(GError **error, const char *format, ...)
 {
     va_list args;

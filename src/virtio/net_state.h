@@ -80,6 +80,10 @@ bool vdt_net_state_equal(const struct vdt_net_state *a, const struct vdt_net_sta
  * char *, with its own free function). */
 GPtrArray *vdt_net_state_diff(const struct vdt_net_state *a, const struct vdt_net_state *b);
 
+/* A VLAN filter comes or goes. A driver that has taken all of them away is at the default again:
+ * no command would bring a fresh device to anything else. */
+void vdt_net_state_vlan(struct vdt_net_state *state, unsigned vid, bool on);
+
 /* Every count, range and relation in bounds; says which is not. */
 bool vdt_net_state_valid(const struct vdt_net_state *state, GError **error);
 

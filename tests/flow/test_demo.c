@@ -113,6 +113,12 @@ Test(demo, every_vlan_filter)
     json_node_unref(node);
 }
 
+/* Each filter that comes goes again: the source has an empty table where its successor has none. */
+Test(demo, no_vlan_filter)
+{
+    json_node_unref(run_well("--vlans 0 --seed 20" SHORT));
+}
+
 /* A device like vp_vdpa: it cannot be suspended, and enables rings before DRIVER_OK only. What it
  * was given to send is waited for, so it must not hold any of that back. */
 Test(demo, device_that_stops_only_by_a_reset)

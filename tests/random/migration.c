@@ -220,7 +220,7 @@ holds(struct run *run, struct side *side, const char *when)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(JsonNode) node = vdt_net_state_to_json(&run->script.expected);
-    g_autofree char *want = side_state_text(node);
+    g_autofree char *want = json_to_string(node, FALSE);
     g_autofree char *have = NULL;
 
     if (!run->driver.has_control)

@@ -223,20 +223,11 @@ side_reset(struct side *side, GError **error)
 }
 
 char *
-side_state_text(JsonNode *node)
-{
-    g_autofree char *text = json_to_string(node, FALSE);
-    g_auto(GStrv) part = g_strsplit(text, "\"vlans\":[]", -1);
-
-    return g_strjoinv("\"vlans\":null", part);
-}
-
-char *
 side_device_state(struct side *side, GError **error)
 {
     g_autoptr(JsonNode) node = vdt_nic_device_state(side->nic, error);
 
-    return node ? side_state_text(node) : NULL;
+    return node ? json_to_string(node, FALSE) : NULL;
 }
 
 char *

@@ -40,8 +40,6 @@ bool side_memory(struct side *side, enum side_memory how, GError **error);
 bool side_stop(struct side *side, struct vdt_driver *driver, uint32_t *ret_bases, GError **error);
 bool side_reset(struct side *side, GError **error);
 
-/* A control state as text, where a VLAN filter that came and went is none; g_free(). */
-char *side_state_text(JsonNode *node);
 /* The device's own control state as text; g_free(). */
 char *side_device_state(struct side *side, GError **error);
 /* What the simulator found wrong with its driver, or NULL. g_free(). */

@@ -281,6 +281,26 @@ count_in_flight(struct demo *demo, JsonNode *status)
     }
 }
 
+/* What of @want the destination's device does not hold, a reason each. */
+static void
+blame_state(struct demo *demo, JsonNode *have, JsonNode *want, const char *whose)
+{
+    JsonObjectIter iter;
+    const char *name;
+    JsonNode *node;
+
+    json_object_iter_init(&iter, json_node_get_object(want));
+    while (json_object_iter_next(&iter, &name, &node)) {
+        JsonNode *other = member(have, name);
+        g_autofree char *held = other ? json_to_string(other, FALSE) : g_strdup("nothing");
+        g_autofree char *wanted = json_to_string(node, FALSE);
+
+        if (!g_str_equal(held, wanted))
+            blame(demo, "%s: the destination device holds %.500s where %s %.500s", name, held,
+                  whose, wanted);
+    }
+}
+
 static void
 compare_states(struct demo *demo, JsonNode *status)
 {
@@ -291,11 +311,12 @@ compare_states(struct demo *demo, JsonNode *status)
     demo->report->state_equal = same_device && same_guest;
     if (demo->report->state_equal)
         return;
-    g_autofree char *have = target ? json_to_string(target, FALSE) : g_strdup("nothing");
-    g_autofree char *want = json_to_string(
-        same_device || !demo->source_state ? demo->expected_state : demo->source_state, FALSE);
-    blame(demo, "the destination device holds %.1500s where %s %.1500s", have,
-          same_device ? "the guest has set" : "the source device held", want);
+    if (!target)
+        blame(demo, "the destination's tracker does not say what its device holds");
+    else if (demo->source_state && !same_device)
+        blame_state(demo, target, demo->source_state, "the source device held");
+    else
+        blame_state(demo, target, demo->expected_state, "the guest has set");
 }
 
 /* The source's state as it stopped, and the destination's as it started. */

@@ -187,6 +187,21 @@ Test(sim_ctrl, a_command_whose_feature_was_not_negotiated_is_refused)
     nic_close(&nic);
 }
 
+/* As a device that never had one: what a snapshot replays into another one cannot tell them apart. */
+Test(sim_ctrl, the_last_vlan_takes_the_filter_with_it)
+{
+    struct nic nic;
+
+    nic_run(&nic, "sim:", NIC_SPLIT, 0);
+    cr_assert_eq(nic_command(&nic, 2, 0, "\5\0", 2), VIRTIO_NET_OK);
+    nic_state(&nic, &after);
+    cr_assert_eq(after.set, VDT_NET_VLAN);
+    cr_assert_eq(nic_command(&nic, 2, 1, "\5\0", 2), VIRTIO_NET_OK);
+    nic_state(&nic, &after);
+    cr_assert_eq(after.set, 0);
+    nic_close(&nic);
+}
+
 Test(sim_ctrl, a_mac_table_beyond_the_filter_is_kept_and_lets_all_pass)
 {
     static uint8_t table[8 + 6 * 70];
