@@ -218,7 +218,7 @@ static const struct {
     {{"restore", "nobody", INDIRECT, "--format", "7", NULL}, 2, "usage", "formats 1 to 2"},
     {{"show", "/nowhere/f", NULL}, 1, "failed", "/nowhere/f"},
     {{"show", VDT_GOLDEN_DIR "/v1-split.json", NULL}, 1, "invalid", "no snapshot"},
-    {{"diff", INDIRECT, "/nowhere/f", NULL}, 1, "failed", "/nowhere/f"},
+    {{"diff", INDIRECT, "/nowhere/f", NULL}, 2, "failed", "/nowhere/f"},
     {{"check", "--from", "/nowhere/f", "--to", "sim:", NULL}, 1, "failed", "/nowhere/f"},
     {{"check", "--from", "sim:", NULL}, 2, "usage", "--to"},
     {{"check", "--from", "sim:", "--to", "sim:pears=2", NULL}, 2, "usage", "pears"},

@@ -284,6 +284,7 @@ Test(tracker, live_snapshot_shows_compares_and_replays)
     cr_assert_eq(vm_cli(&diff, NULL, "diff", before, after, NULL), 1);
     cr_assert(strstr(diff, "52:54:00:01:02:03"), "%s", diff);
     cr_assert_eq(vm_cli(NULL, NULL, "diff", after, after, NULL), 0);
+    cr_assert_eq(vm_cli(NULL, NULL, "diff", after, "/nowhere/f", NULL), 2);
 
     g_autoptr(JsonNode) shown = vm_cli_json("show", after, NULL);
     cr_assert(json_object_has_member(json_node_get_object(shown), "control"));

@@ -64,9 +64,10 @@ static const struct vdt_verb verbs[] = {
      "  vdpa-tracker show --json web.vdts | jq .control",
      vdt_verb_show},
     {"diff", "FILE FILE", "two snapshots, field by field",
-     "Compare two snapshots field by field. Exit code 0: equal, 1: they differ.\n\n"
+     "Compare two snapshots field by field.\n\n"
      "  vdpa-tracker diff before.vdts after.vdts",
-     vdt_verb_diff},
+     vdt_verb_diff,
+     .exits = "0  equal      1  they differ      2  a file cannot be read, or wrong usage"},
     {"demo", "", "a whole live migration, without any hardware",
      "Start two trackers with a simulated device each, and a small guest in this process. Under\n"
      "traffic and control commands its memory is copied in rounds; then its device state crosses\n"

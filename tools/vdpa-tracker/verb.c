@@ -5,8 +5,7 @@
 #include <unistd.h>
 
 #define EXITS                                                                                      \
-    "Exit codes:\n"                                                                                \
-    "  0  done      1  failed      2  wrong usage      3  refused: the state cannot be carried"
+    "0  done      1  failed      2  wrong usage      3  refused: the state cannot be carried"
 
 static GOptionContext *
 make_context(const struct vdt_verb *verb, const GOptionEntry *entries)
@@ -15,7 +14,9 @@ make_context(const struct vdt_verb *verb, const GOptionEntry *entries)
     GOptionContext *context = g_option_context_new(parameters);
 
     g_option_context_set_summary(context, verb->teach);
-    g_option_context_set_description(context, EXITS);
+    g_autofree char *exits =
+        g_strdup_printf("Exit codes:\n  %s", verb->exits ? verb->exits : EXITS);
+    g_option_context_set_description(context, exits);
     if (entries)
         g_option_context_add_main_entries(context, entries, NULL);
     return context;
@@ -84,8 +85,8 @@ exit_of(const GError *error)
     return VDT_EXIT_FAILED;
 }
 
-JsonNode *
-vdt_error_json(const GError *error)
+static JsonNode *
+error_json(const GError *error, int exit_code)
 {
     static const char *const kinds[] = {
         [VDT_ERROR_FAILED] = "failed",   [VDT_ERROR_USAGE] = "usage",
@@ -94,38 +95,46 @@ vdt_error_json(const GError *error)
         [VDT_ERROR_TIMEOUT] = "timeout",
     };
     g_autoptr(JsonBuilder) builder = json_builder_new();
-    bool ours = error && error->domain == VDT_ERROR && error->code >= 0 &&
-                error->code < (int) G_N_ELEMENTS(kinds);
+    bool ours =
+        error->domain == VDT_ERROR && error->code >= 0 && error->code < (int) G_N_ELEMENTS(kinds);
 
-    if (!error)
-        return json_node_new(JSON_NODE_NULL);
     json_builder_begin_object(builder);
     json_builder_set_member_name(builder, "kind");
     json_builder_add_string_value(builder, ours ? kinds[error->code] : "failed");
     json_builder_set_member_name(builder, "message");
     json_builder_add_string_value(builder, error->message);
     json_builder_set_member_name(builder, "exit");
-    json_builder_add_int_value(builder, exit_of(error));
+    json_builder_add_int_value(builder, exit_code);
     json_builder_end_object(builder);
     return json_builder_get_root(builder);
 }
 
-int
-vdt_verb_fail(bool json, GError *error)
+JsonNode *
+vdt_error_json(const GError *error)
 {
-    int code = exit_of(error);
+    return error ? error_json(error, exit_of(error)) : json_node_new(JSON_NODE_NULL);
+}
 
+int
+vdt_verb_fail_with(int exit_code, bool json, GError *error)
+{
     fprintf(stderr, "vdpa-tracker: %s\n", error->message);
     if (json) {
         g_autoptr(JsonBuilder) builder = json_builder_new();
         json_builder_begin_object(builder);
         json_builder_set_member_name(builder, "error");
-        json_builder_add_value(builder, vdt_error_json(error));
+        json_builder_add_value(builder, error_json(error, exit_code));
         json_builder_end_object(builder);
         vdt_print_json(json_builder_get_root(builder));
     }
     g_error_free(error);
-    return code;
+    return exit_code;
+}
+
+int
+vdt_verb_fail(bool json, GError *error)
+{
+    return vdt_verb_fail_with(exit_of(error), json, error);
 }
 
 int

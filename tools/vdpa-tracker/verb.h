@@ -25,6 +25,7 @@ struct vdt_verb {
     const char *teach;     /* what it does, with examples; part of --help */
     /* @argv[0] is the verb. Returns an exit code. */
     int (*run)(const struct vdt_verb *verb, int argc, char **argv);
+    const char *exits; /* what its exit codes say, where that is not what those of all others do */
 };
 
 const struct vdt_verb *vdt_verb_find(const char *name);
@@ -39,6 +40,8 @@ bool vdt_verb_parse(const struct vdt_verb *verb, const GOptionEntry *entries, in
 /* "vdpa-tracker: MESSAGE" on stderr, with @json also {"error": {...}} on standard output; frees
  * @error; the exit code that goes with it. */
 int vdt_verb_fail(bool json, GError *error);
+/* The same where the verb has an exit code of its own for it. */
+int vdt_verb_fail_with(int exit_code, bool json, GError *error);
 /* The same for words that are off: the exit code is 2. */
 int vdt_verb_misused(bool json, const char *message);
 

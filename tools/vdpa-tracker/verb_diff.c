@@ -5,6 +5,10 @@
 
 #include "snapshot/snapshot.h"
 
+/* As of diff(1): that two files differ is an answer, and 1; what keeps us from one is 2. */
+#define EXIT_DIFFER 1
+#define EXIT_TROUBLE 2
+
 static void
 add_lines(JsonBuilder *builder, const char *name, const GPtrArray *lines)
 {
@@ -44,10 +48,10 @@ vdt_verb_diff(const struct vdt_verb *verb, int argc, char **argv)
         return exit_code;
     VDT_AUTO(snapshot) a = vdt_snapshot_load(argv[1], &error);
     if (!a)
-        return vdt_verb_fail(json, error);
+        return vdt_verb_fail_with(EXIT_TROUBLE, json, error);
     VDT_AUTO(snapshot) b = vdt_snapshot_load(argv[2], &error);
     if (!b)
-        return vdt_verb_fail(json, error);
+        return vdt_verb_fail_with(EXIT_TROUBLE, json, error);
     g_autoptr(GPtrArray) by_nature = NULL;
     g_autoptr(GPtrArray) lines = vdt_snapshot_diff_all(a, b, &by_nature);
     if (json) {
@@ -58,5 +62,7 @@ vdt_verb_diff(const struct vdt_verb *verb, int argc, char **argv)
         for (guint i = 0; i < by_nature->len; i++)
             printf("(%s)\n", (const char *) by_nature->pdata[i]);
     }
-    return lines->len == 0 ? VDT_EXIT_DONE : VDT_EXIT_FAILED;
+    if (fflush(stdout) != 0)
+        return EXIT_TROUBLE;
+    return lines->len == 0 ? VDT_EXIT_DONE : EXIT_DIFFER;
 }
