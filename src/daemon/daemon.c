@@ -132,7 +132,10 @@ set_up(struct daemon *daemon, const struct vdt_daemon_options *options, GError *
         daemon->listener = vdt_listener_from_fd(options->fd, NULL, on_connected, daemon, error);
     else
         daemon->listener = vdt_listener_new(path, NULL, on_connected, daemon, error);
-    return daemon->listener != NULL;
+    if (!daemon->listener)
+        return false;
+    return options->connect || options->fd >= 0 ||
+           vdt_socket_access_apply(&options->access, path, error);
 }
 
 static void

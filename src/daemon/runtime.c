@@ -29,7 +29,7 @@ vdt_runtime_dir_make(GError **error)
 {
     const char *dir = vdt_runtime_dir();
 
-    if (g_mkdir_with_parents(dir, 0750) == 0)
+    if (g_mkdir_with_parents(dir, 0711) == 0)
         return true;
     g_set_error(error, VDT_ERROR, VDT_ERROR_FAILED,
                 "the runtime directory %s cannot be made: %s (VDPA_TRACKER_RUNTIME_DIR names "

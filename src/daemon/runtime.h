@@ -11,7 +11,8 @@
 
 /* $VDPA_TRACKER_RUNTIME_DIR, else /run/vdpa-tracker. Borrowed. */
 const char *vdt_runtime_dir(void);
-/* Make it (mode 0750) unless it is there. */
+/* Make it unless it is there. Mode 0711: a VMM of another user passes through to its own socket, and
+ * each file in it says by its own mode whose it is. */
 bool vdt_runtime_dir_make(GError **error);
 
 /* Letters, digits, '-', '_', '.', not starting with '.' or '-', at most 64. VDT_ERROR_USAGE. */

@@ -20,6 +20,7 @@ vhost_user: base virtio memory device shadow
 migration: base virtio memory device shadow control snapshot
 guest: base virtio memory vhost_user/protocol.h vhost_user/frontend.h
 daemon: base virtio memory device shadow control snapshot vhost_user migration proto
+libvirt: base snapshot migration
 library: base virtio memory device shadow control snapshot vhost_user migration daemon
 '
 
@@ -28,6 +29,7 @@ library: base virtio memory device shadow control snapshot vhost_user migration 
 parts='
 src/base/error.c vdpa-tracker/error.h
 src/snapshot/encode.c snapshot/frame.h
+src/libvirt/domain_change.c libvirt/domain_xml.h
 src/snapshot/decode.c snapshot/frame.h
 src/snapshot/validate.c snapshot/frame.h
 src/snapshot/compat.c snapshot/words.h

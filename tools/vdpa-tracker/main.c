@@ -107,6 +107,20 @@ static const struct vdt_verb verbs[] = {
      "first.\n\n"
      "  vdpa-tracker swap web --device vhost-vdpa:/dev/vhost-vdpa-1",
      vdt_verb_swap},
+    {"attach", "DOMAIN MAC vdpa:NAME", "make a NIC of a libvirt domain one of a tracker",
+     "Let the NIC of address MAC of libvirt's DOMAIN (its name or UUID) be served by a tracker on\n"
+     "the device that each host calls vdpa:NAME in /etc/vdpa-tracker/devices.conf: the domain "
+     "gets\n"
+     "metadata that the hook of each host reads, and a vhostuser interface that reconnects.\n\n"
+     "  vdpa-tracker attach web1 52:54:00:12:34:56 vdpa:blue\n"
+     "  vdpa-tracker attach web1 52:54:00:12:34:56 vdpa:blue --features-from fleet.conf --print",
+     vdt_verb_attach},
+    {"hook", "DOMAIN OPERATION [SUBOPERATION [EXTRA]]", "what libvirt's qemu hook calls",
+     "Carry out what libvirt's qemu hook is called for, with the domain's XML on standard input:\n"
+     "prepare brings up a tracker for each NIC that attach has marked, release takes it down,\n"
+     "reconnect brings back one that has gone. Installed as qemu.d/50-vdpa-tracker.\n\n"
+     "  virsh dumpxml web1 | vdpa-tracker hook web1 prepare",
+     vdt_verb_hook},
     {"help", "[VERB|sim]", "this, all about one verb, or the simulated device's options",
      "Explain VERB, or list the options of sim:.", help},
 };

@@ -52,10 +52,12 @@ JsonNode *vdt_error_json(const GError *error);
 void vdt_print_json(JsonNode *node);
 
 /* The verbs. */
+int vdt_verb_attach(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_baseline(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_check(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_demo(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_diff(const struct vdt_verb *verb, int argc, char **argv);
+int vdt_verb_hook(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_list(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_replay(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_restore(const struct vdt_verb *verb, int argc, char **argv);

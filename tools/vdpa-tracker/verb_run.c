@@ -17,7 +17,7 @@
 
 struct words {
     char *name, *device, *socket_path, *connect, *shadow, *dirty_width, *restore, *mac, *uuid,
-        *log_level, *features_from;
+        *log_level, *features_from, *socket_owner, *socket_mode;
     struct vdt_baseline baseline;
     int fd, workers, deadline_ms, format;
     gboolean capabilities, untracked, daemonize, no_recovery;
@@ -37,6 +37,8 @@ clear_words(struct words *w)
     g_free(w->uuid);
     g_free(w->log_level);
     g_free(w->features_from);
+    g_free(w->socket_owner);
+    g_free(w->socket_mode);
 }
 
 /* Index of @word in @choices, its default for NULL, -1 with @error. */
@@ -121,7 +123,8 @@ to_options(struct words *w, struct vdt_daemon_options *options, GError **error)
         !parse_range("--deadline", w->deadline_ms, 10, DEADLINE_MAX_MS, error) ||
         !parse_range("--format", w->format, VDT_SNAPSHOT_FORMAT_OLDEST, VDT_SNAPSHOT_FORMAT,
                      error) ||
-        (w->mac && !parse_mac(w->mac, options->nic.mac, error)))
+        (w->mac && !parse_mac(w->mac, options->nic.mac, error)) ||
+        !vdt_socket_access_parse(&options->access, w->socket_owner, w->socket_mode, error))
         return false;
     if (w->uuid && !g_uuid_string_is_valid(w->uuid)) {
         g_set_error(error, VDT_ERROR, VDT_ERROR_USAGE, "--uuid %s is no UUID", w->uuid);
@@ -170,6 +173,10 @@ vdt_verb_run(const struct vdt_verb *verb, int argc, char **argv)
          "vhost-vdpa:/dev/vhost-vdpa-N or sim:[options]", "DEVICE"},
         {"socket-path", 0, 0, G_OPTION_ARG_FILENAME, &w.socket_path,
          "vhost-user socket instead of NAME.sock in the runtime directory", "PATH"},
+        {"socket-owner", 0, 0, G_OPTION_ARG_STRING, &w.socket_owner,
+         "Whose VMM may connect, besides root's and the tracker's own", "USER[:GROUP]"},
+        {"socket-mode", 0, 0, G_OPTION_ARG_STRING, &w.socket_mode,
+         "Permissions of the socket (0660)", "MODE"},
         {"connect", 0, 0, G_OPTION_ARG_FILENAME, &w.connect,
          "Connect to a VMM that listens at this socket, again whenever it has gone", "PATH"},
         {"fd", 0, 0, G_OPTION_ARG_INT, &w.fd, "Inherited vhost-user socket, listening or connected",
