@@ -22,6 +22,7 @@ vdt_nic_enter(struct vdt_nic *nic, enum vdt_phase phase)
         vdt_warning("%s: %s", nic->name, error->message);
         nic->phase = phase;
     }
+    vdt_phase_clock_step(&nic->clock, phase, g_get_monotonic_time(), g_get_real_time());
 }
 
 static struct vdt_shadow_options
@@ -84,6 +85,7 @@ vdt_nic_new(struct vdt_device *dev, const struct vdt_nic_options *options, GErro
     nic->mac_given = options->mac_given;
     memcpy(nic->mac, options->mac, sizeof(nic->mac));
     nic->cvq_call_fd = -1;
+    vdt_phase_clock_start(&nic->clock, nic->phase, g_get_monotonic_time(), g_get_real_time());
 
     nic->device_id = dev->info.device_id;
     if (nic->device_id != VIRTIO_ID_NET && nic->device_id != VIRTIO_ID_BLOCK) {
@@ -218,6 +220,8 @@ vdt_nic_swap(struct vdt_nic *nic, const char *spec, struct vdt_swap_report *repo
         return false;
     }
     nic->swaps++;
+    nic->swap_opened_us = report->opened_us;
+    nic->swap_frozen_us = report->frozen_us;
     /* It may be the first device that this guest runs on. */
     vdt_nic_state_running(nic);
     vdt_info("%s: swapped from %s to %s in %" G_GINT64_FORMAT " us", nic->name, report->from,

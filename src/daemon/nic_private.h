@@ -46,6 +46,7 @@ struct vdt_nic {
     void (*ended)(void *ctx, const GError *reason);
     void *ended_ctx;
     enum vdt_phase phase;
+    struct vdt_phase_clock clock; /* a swap's steps are no phases of it */
 
     /* as the frontend negotiated */
     bool negotiated; /* SET_FEATURES came */
@@ -102,7 +103,9 @@ struct vdt_nic {
     uint16_t cvq_before, cvq_after; /* the guest's control queue around its last command */
     unsigned recovered_commands;
     int64_t journal_us;                     /* of the last write */
-    uint64_t loads, saves, restores, swaps; /* for status */
+    /* for status */
+    uint64_t loads, saves, restores, swaps;
+    int64_t swap_opened_us, swap_frozen_us; /* of the last swap */
 };
 
 /* nic.c */

@@ -157,6 +157,29 @@ add_control(struct vdt_nic *nic, JsonBuilder *builder)
     add_bool(builder, "announce", nic->announce);
 }
 
+static void
+add_phases(struct vdt_nic *nic, JsonBuilder *builder)
+{
+    int64_t now = g_get_monotonic_time();
+
+    json_builder_set_member_name(builder, "phases");
+    json_builder_begin_object(builder);
+    for (unsigned i = 0; i < VDT_PHASE_COUNT; i++) {
+        struct vdt_phase_time time = vdt_phase_clock_read(&nic->clock, (enum vdt_phase) i, now);
+
+        if (time.count == 0)
+            continue;
+        json_builder_set_member_name(builder, vdt_phase_name((enum vdt_phase) i));
+        json_builder_begin_object(builder);
+        add_count(builder, "count", time.count);
+        add_count(builder, "since_us", (uint64_t) time.since_us);
+        add_count(builder, "last_us", (uint64_t) time.last_us);
+        add_count(builder, "total_us", (uint64_t) time.total_us);
+        json_builder_end_object(builder);
+    }
+    json_builder_end_object(builder);
+}
+
 JsonNode *
 vdt_nic_status(struct vdt_nic *nic)
 {
@@ -178,6 +201,7 @@ vdt_nic_status(struct vdt_nic *nic)
     add_bool(builder, "logging", vdt_shadow_logging(nic->shadow));
     add_count(builder, "dirty_pages", vdt_shadow_dirty_pages(nic->shadow));
     add_count(builder, "frozen_us", (uint64_t) vdt_shadow_frozen_us(nic->shadow));
+    add_phases(nic, builder);
     add_count(builder, "virtio_status", vdt_shadow_status(nic->shadow));
     add_count(builder, "protocol_features", nic->protocol_features);
     json_builder_set_member_name(builder, "formats");
@@ -206,6 +230,8 @@ vdt_nic_status(struct vdt_nic *nic)
     add_count(builder, "restores", nic->restores);
     add_count(builder, "swaps", nic->swaps);
     add_count(builder, "rehearsed_us", (uint64_t) nic->rehearsed_us);
+    add_count(builder, "swap_opened_us", (uint64_t) nic->swap_opened_us);
+    add_count(builder, "swap_frozen_us", (uint64_t) nic->swap_frozen_us);
     json_builder_end_object(builder);
     json_builder_end_object(builder);
     return json_builder_get_root(builder);

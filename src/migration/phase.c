@@ -51,3 +51,38 @@ vdt_phase_move(enum vdt_phase *phase, enum vdt_phase to, GError **error)
     *phase = to;
     return true;
 }
+
+void
+vdt_phase_clock_start(struct vdt_phase_clock *clock, enum vdt_phase phase, int64_t mono,
+                      int64_t real)
+{
+    *clock = (struct vdt_phase_clock){.now = phase, .entered = mono};
+    clock->of[phase] = (struct vdt_phase_time){.count = 1, .since_us = real};
+}
+
+void
+vdt_phase_clock_step(struct vdt_phase_clock *clock, enum vdt_phase phase, int64_t mono,
+                     int64_t real)
+{
+    if (phase == clock->now)
+        return;
+    struct vdt_phase_time *left = &clock->of[clock->now];
+    left->last_us = mono - clock->entered;
+    left->total_us += left->last_us;
+    clock->now = phase;
+    clock->entered = mono;
+    clock->of[phase].count++;
+    clock->of[phase].since_us = real;
+}
+
+struct vdt_phase_time
+vdt_phase_clock_read(const struct vdt_phase_clock *clock, enum vdt_phase phase, int64_t mono)
+{
+    struct vdt_phase_time time = clock->of[phase];
+
+    if (phase == clock->now) {
+        time.last_us = mono - clock->entered;
+        time.total_us += time.last_us;
+    }
+    return time;
+}

@@ -9,6 +9,7 @@
 
 #include <glib.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 enum vdt_phase {
     VDT_PHASE_IDLE,       /* no ring runs and no state is held */
@@ -31,3 +32,24 @@ bool vdt_phase_legal(enum vdt_phase from, enum vdt_phase to);
 
 /* Take the step. False with @error (VDT_ERROR_BUSY) and @phase unchanged where it is not legal. */
 bool vdt_phase_move(enum vdt_phase *phase, enum vdt_phase to, GError **error);
+
+/* When a NIC was in which phase. */
+struct vdt_phase_clock {
+    enum vdt_phase now;
+    int64_t entered; /* the present one, monotonic */
+    struct vdt_phase_time {
+        uint64_t count;   /* how often it was entered */
+        int64_t since_us; /* the last time, realtime */
+        int64_t last_us;  /* the length of the last stay that ended */
+        int64_t total_us; /* of all that ended */
+    } of[VDT_PHASE_COUNT];
+};
+
+void vdt_phase_clock_start(struct vdt_phase_clock *clock, enum vdt_phase phase, int64_t mono,
+                           int64_t real);
+/* @phase is the one from now on; no step where it was before. */
+void vdt_phase_clock_step(struct vdt_phase_clock *clock, enum vdt_phase phase, int64_t mono,
+                          int64_t real);
+/* With the present stay as far as it goes: it is the last one. */
+struct vdt_phase_time vdt_phase_clock_read(const struct vdt_phase_clock *clock,
+                                           enum vdt_phase phase, int64_t mono);

@@ -38,7 +38,7 @@ wants()
 }
 
 COMP_WORDBREAKS=$' \t\n"\'><=;|&(:'
-echo 1..21
+echo 1..22
 wants s status snapshot show swap
 wants 'help re' restore replay
 wants l list
@@ -47,6 +47,7 @@ wants 'baseline w' web.vdts
 wants 'help si' sim
 wants 'status ' web mail
 wants 'swap w' web
+wants 'metrics m' mail
 wants 'restore ' web mail
 wants 'restore web w' web.vdts
 wants 'show w' web.vdts

@@ -83,7 +83,7 @@ _vdpa_tracker()
             case $verb:$word in
             *:-*) wanted=$(_vdpa_tracker_options "$program" "$verb") ;;
             help:*) wanted="$(_vdpa_tracker_verbs "$program") sim" ;;
-            status:* | trace:* | snapshot:* | swap:*) wanted=$(_vdpa_tracker_names) ;;
+            status:* | metrics:* | trace:* | snapshot:* | swap:*) wanted=$(_vdpa_tracker_names) ;;
             restore:*)
                 files=yes
                 ((${#words[@]} > 3)) || { files='' && wanted=$(_vdpa_tracker_names); }

@@ -39,6 +39,12 @@ static const struct vdt_verb verbs[] = {
      "  vdpa-tracker status web\n"
      "  vdpa-tracker status web --json | jq .rings[0]",
      vdt_verb_status},
+    {"metrics", "[NAME]", "what all trackers do, as OpenMetrics text",
+     "Print what tracker NAME, or every tracker of this host, says of itself as OpenMetrics text,\n"
+     "for a collector such as Prometheus.\n\n"
+     "  vdpa-tracker metrics\n"
+     "  vdpa-tracker metrics web | grep in_flight",
+     vdt_verb_metrics},
     {"trace", "NAME", "the guest's control commands as they pass, decoded",
      "Print each control queue command of tracker NAME once it is answered: time, command, the\n"
      "device's answer, and how long it took. Ends with the tracker, by --count, or by Ctrl-C.\n\n"

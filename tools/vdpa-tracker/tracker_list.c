@@ -4,6 +4,8 @@
 #include <gio/gio.h>
 #include <string.h>
 
+#include <vdpa-tracker/error.h>
+
 #include "daemon/dbus_error.h"
 #include "daemon/runtime.h"
 #include "tracker1.h"
@@ -55,6 +57,7 @@ on_status(GObject *object, GAsyncResult *result, gpointer data)
         g_dbus_connection_call_finish(G_DBUS_CONNECTION(object), result, &error);
     const char *text = NULL;
 
+    q->tracker->at_us = g_get_monotonic_time();
     if (answer) {
         g_variant_get(answer, "(&s)", &text);
         q->tracker->status = json_from_string(text, &error);
@@ -126,6 +129,16 @@ find_names(GError **error)
     return g_steal_pointer(&names);
 }
 
+static GPtrArray *
+one_name(const char *name, GError **error)
+{
+    if (!vdt_runtime_name_valid(name, error))
+        return NULL;
+    GPtrArray *names = g_ptr_array_new_with_free_func(g_free);
+    g_ptr_array_add(names, g_strdup(name));
+    return names;
+}
+
 static gboolean
 on_time(gpointer cancellable)
 {
@@ -134,9 +147,9 @@ on_time(gpointer cancellable)
 }
 
 GPtrArray *
-vdt_tracker_list(unsigned wait_ms, GError **error)
+vdt_tracker_list(const char *only, unsigned wait_ms, GError **error)
 {
-    g_autoptr(GPtrArray) names = find_names(error);
+    g_autoptr(GPtrArray) names = only ? one_name(only, error) : find_names(error);
     GPtrArray *list;
 
     if (!names)
@@ -168,6 +181,12 @@ vdt_tracker_list(unsigned wait_ms, GError **error)
             free_tracker(questions[i].tracker);
         else
             g_ptr_array_add(list, questions[i].tracker);
+    }
+    if (only && list->len == 0) {
+        g_set_error(error, VDT_ERROR, VDT_ERROR_FAILED,
+                    "tracker %s is not running (its control socket would be in %s)", only,
+                    vdt_runtime_dir());
+        g_clear_pointer(&list, g_ptr_array_unref);
     }
     g_source_destroy(timer);
     g_source_unref(timer);

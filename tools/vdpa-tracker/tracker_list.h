@@ -12,8 +12,10 @@ struct vdt_listed_tracker {
     char *name;       /* owned */
     JsonNode *status; /* owned; NULL where it does not answer */
     char *failure;    /* owned: why not; NULL where it answered */
+    gint64 at_us;     /* when it answered, monotonic */
 };
 
 /* By name; GPtrArray of struct vdt_listed_tracker. A socket that nobody listens at is left out.
- * NULL with @error where the runtime directory is there and cannot be read. */
-GPtrArray *vdt_tracker_list(unsigned wait_ms, GError **error);
+ * @only: that one tracker, NULL: all. NULL with @error where the runtime directory is there and
+ * cannot be read, or there is no such tracker. */
+GPtrArray *vdt_tracker_list(const char *only, unsigned wait_ms, GError **error);

@@ -59,6 +59,7 @@ int vdt_verb_demo(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_diff(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_hook(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_list(const struct vdt_verb *verb, int argc, char **argv);
+int vdt_verb_metrics(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_replay(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_restore(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_run(const struct vdt_verb *verb, int argc, char **argv);

@@ -299,7 +299,7 @@ vdt_verb_list(const struct vdt_verb *verb, int argc, char **argv)
     if (!vdt_verb_parse(verb, entries, &argc, &argv, 0, 0, &exit_code))
         return exit_code;
     VDT_AUTO(inventory) inventory = vdt_inventory_new(&vdt_inventory_host);
-    g_autoptr(GPtrArray) trackers = vdt_tracker_list(WAIT_MS, &error);
+    g_autoptr(GPtrArray) trackers = vdt_tracker_list(NULL, WAIT_MS, &error);
     if (!trackers) {
         trackers = g_ptr_array_new();
         g_ptr_array_add(inventory->unread, g_strdup_printf("trackers: %s", error->message));

@@ -67,3 +67,28 @@ Test(phase, every_phase_has_a_name_and_a_way_out)
         cr_expect(out, "%s", vdt_phase_name(i));
     }
 }
+
+Test(phase, clock_knows_each_stay)
+{
+    struct vdt_phase_clock clock;
+    struct vdt_phase_time time;
+
+    vdt_phase_clock_start(&clock, VDT_PHASE_IDLE, 100, 1000);
+    vdt_phase_clock_step(&clock, VDT_PHASE_RUNNING, 150, 1050);
+    vdt_phase_clock_step(&clock, VDT_PHASE_RUNNING, 170, 1070);
+    vdt_phase_clock_step(&clock, VDT_PHASE_LOGGING, 250, 1150);
+    vdt_phase_clock_step(&clock, VDT_PHASE_RUNNING, 255, 1155);
+    time = vdt_phase_clock_read(&clock, VDT_PHASE_RUNNING, 275);
+    cr_expect_eq(time.count, 2);
+    cr_expect_eq(time.since_us, 1155);
+    cr_expect_eq(time.last_us, 20, "the stay that lasts");
+    cr_expect_eq(time.total_us, 120);
+    time = vdt_phase_clock_read(&clock, VDT_PHASE_LOGGING, 275);
+    cr_expect_eq(time.count, 1);
+    cr_expect_eq(time.since_us, 1150);
+    cr_expect_eq(time.last_us, 5);
+    cr_expect_eq(time.total_us, 5);
+    time = vdt_phase_clock_read(&clock, VDT_PHASE_SAVED, 275);
+    cr_expect_eq(time.count, 0);
+    cr_expect_eq(time.total_us, 0);
+}
