@@ -3,6 +3,8 @@
 
 #include <vdpa-tracker/error.h>
 
+#include "virtio/net_ctrl.h"
+
 struct run {
     struct vdt_device_cvq *cvq;
     struct vdt_replay_report *report;
@@ -43,6 +45,20 @@ vdt_replay_count(const struct vdt_net_state *state, uint64_t features)
 
     vdt_command_emit(state, features, &sink);
     return count;
+}
+
+void
+vdt_replay_insist(struct vdt_net_state *state, uint64_t features)
+{
+    if (state->set & (VDT_NET_PAIRS | VDT_NET_RSS | VDT_NET_HASH))
+        return;
+    if (features & (VDT_BIT(VIRTIO_NET_F_MQ) | VDT_BIT(VIRTIO_NET_F_RSS))) {
+        state->queue_pairs = 1;
+        state->set |= VDT_NET_PAIRS;
+    } else if (features & VDT_BIT(VIRTIO_NET_F_HASH_REPORT)) {
+        state->hash = (struct vdt_net_rss){0};
+        state->set |= VDT_NET_HASH;
+    }
 }
 
 static bool

@@ -29,6 +29,14 @@ void vdt_replay_report_clear(struct vdt_replay_report *report);
 unsigned vdt_replay_count(const struct vdt_net_state *state, uint64_t features);
 
 /*
+ * Puts into @state what a device is told even if no guest has set it, since not every device comes
+ * out of a reset as it should: how frames are steered. QEMU's virtio-net (7.2) keeps RSS on, mlx5's
+ * driver once had all pairs in use. What goes out is the default (virtio 1.2, 5.1.6.5.5 and
+ * 5.1.6.5.6): one pair, no RSS, no hash reports.
+ */
+void vdt_replay_insist(struct vdt_net_state *state, uint64_t features);
+
+/*
  * @features: negotiated with the device. False with @error ("replaying command 17 of 120
  * (VLAN_ADD 100) onto sim:...: the device answered ERR"), VDT_ERROR_REFUSED for a NAK; then the
  * device must not be started. Commands in flight behind a refused one may have taken effect.

@@ -137,6 +137,8 @@ replay(struct vdt_nic *nic, uint64_t negotiated, GError **error)
 
     vdt_nic_config_mac(nic, mac);
     vdt_nic_insist_on_mac(vdt_shadow_device(nic->shadow), negotiated, mac, state);
+    if (!vdt_shadow_device(nic->shadow)->ops->read_net_state)
+        vdt_replay_insist(state, negotiated);
     vdt_replay_report_clear(&nic->replayed);
     nic->replayed = (struct vdt_replay_report){0};
     return vdt_replay_early(state, negotiated, nic->device_cvq, nic->deadline_ms, &nic->replayed,

@@ -180,11 +180,15 @@ replay(struct stage *stage, const struct vdt_net_state *net, unsigned deadline_m
     };
     struct vdt_ring_addr addr;
 
+    g_autofree struct vdt_net_state *state = g_memdup2(net, sizeof(*net));
+
+    if (!dev->ops->read_net_state)
+        vdt_replay_insist(state, stage->negotiation.device);
     ring_areas(stage, &config.format, cvq, &config.mem, &addr);
     struct vdt_device_cvq *queue = vdt_device_cvq_new(&config);
-    bool ok = vdt_replay(net, stage->negotiation.device, queue, deadline_ms, report, error);
+    bool ok = vdt_replay(state, stage->negotiation.device, queue, deadline_ms, report, error);
     vdt_device_cvq_free(queue);
-    return ok && vdt_admit_read_back(dev, net, error);
+    return ok && vdt_admit_read_back(dev, state, error);
 }
 
 static void

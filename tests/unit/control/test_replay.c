@@ -259,3 +259,52 @@ Test(replay, invalid_state_is_refused)
     cr_expect_eq(fake->seen, 0);
     tear_down();
 }
+
+/* A device that a former owner has left with RSS on (QEMU's keeps it over a reset) is told. */
+static const struct {
+    const char *what;
+    uint32_t set;
+    uint64_t features;
+    unsigned commands;
+    uint32_t then; /* the groups of steering that are in force in the device */
+} leftovers[] = {
+    {"pairs go back to one", 0, ALL_FEATURES, 1, VDT_NET_PAIRS},
+    {"RSS alone", 0, VDT_BIT(VIRTIO_NET_F_RSS), 1, VDT_NET_RSS},
+    {"hash reports alone", 0, VDT_BIT(VIRTIO_NET_F_HASH_REPORT), 1, VDT_NET_HASH | VDT_NET_PAIRS},
+    {"nothing to steer by", 0, VDT_BIT(VIRTIO_NET_F_CTRL_RX), 0, VDT_NET_RSS},
+    {"set by the guest", VDT_NET_RSS, ALL_FEATURES, 1, VDT_NET_RSS},
+    {"pairs set by the guest", VDT_NET_PAIRS, ALL_FEATURES, 1, VDT_NET_PAIRS},
+};
+
+Test(replay, steering_of_a_former_owner_does_not_stay)
+{
+    const uint32_t steering = VDT_NET_PAIRS | VDT_NET_RSS | VDT_NET_HASH;
+    struct vdt_net_state owner, state;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(leftovers); i++) {
+        const char *what = leftovers[i].what;
+
+        fill_state(&owner);
+        vdt_net_state_init(&state);
+        state.set = leftovers[i].set;
+        state.rss = owner.rss;
+        state.rss.hash_types = 1;
+        state.queue_pairs = leftovers[i].set ? 2 : 7;
+        state.rss.max_tx_vq = 2;
+        set_up();
+        fake->state = owner;
+        vdt_replay_insist(&state, leftovers[i].features);
+        cr_assert(vdt_replay(&state, leftovers[i].features, cvq, DEADLINE_MS, &report, &error),
+                  "%s: %s", what, error ? error->message : "");
+        cr_expect_eq(report.commands, leftovers[i].commands, "%s: %u", what, report.commands);
+        cr_expect_eq(fake->state.set & steering, leftovers[i].then, "%s: 0x%x", what,
+                     fake->state.set & steering);
+        if (leftovers[i].commands) {
+            bool left = leftovers[i].then == VDT_NET_RSS && fake->state.rss.hash_types == 0x3f;
+            cr_expect_not(left, "%s", what);
+        }
+        if (leftovers[i].then == VDT_NET_PAIRS)
+            cr_expect_eq(fake->state.queue_pairs, leftovers[i].set ? 2 : 1, "%s", what);
+        tear_down();
+    }
+}
