@@ -24,8 +24,8 @@ def tables(table):
             "multicast-table": [] if multicast_over else sorted(multicast)}
 
 
-def want(features, guest):
-    state = {"main-mac": guest["mac"]}
+def want(start, guest):
+    state = {"main-mac": guest["mac"] or start["mac"]}
     for mode, default in MODES.items():
         value = guest["rx"][mode]
         state[mode] = default if value is None else value
@@ -33,7 +33,7 @@ def want(features, guest):
     state["vlan-table"] = guest["vlans"] or []
     state["pairs"] = guest["queue_pairs"] or 1
     offloads = guest["guest_offloads"]
-    state["offloads"] = int(offloads["hex"], 16) if offloads else features & OFFLOADS
+    state["offloads"] = int(offloads["hex"], 16) if offloads else start["features"] & OFFLOADS
     rss = guest["rss"]
     state["rss"] = rss and {"hash_types": int(rss["hash_types"], 16), "key": rss["key"],
                             "default": rss["unclassified"], "table": rss["table"]}
@@ -57,7 +57,7 @@ def have(oracle):
 
 def main():
     start, settle, oracle = (json.load(open(file, encoding="ascii")) for file in sys.argv[1:4])
-    wanted, held = want(start["features"], settle["expected"]), have(oracle)
+    wanted, held = want(start, settle["expected"]), have(oracle)
     wrong = [name for name in wanted if wanted[name] != held[name]]
     for name in wrong:
         print(f"{name}: the guest set {wanted[name]}, the card has {held[name]}")

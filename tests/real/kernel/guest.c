@@ -4,13 +4,16 @@
  * so that a test can look at devices from outside between two steps.
  *
  *   start SOCKET VLANS SEED   a guest on the tracker there, with all its pairs; traffic begins
+ *   begin SOCKET              the same, but it gives no commands by itself
  *   run COMMANDS              until that many were acknowledged, one of each kind among them
  *   settle                    no more commands; says what the device has to hold
+ *   keyless                   RSS without a key, which not every device takes; then as settle
  *   still | go                no more frames, those sent are done | frames again
+ *   flow MILLISECONDS         frames for that long; none of them may be missing then; as go
  *   look FROM                 the books; frames missing among those from that number on
- *   log on | off              dirty logging, as at the beginning of a migration and when it is
- * given up migrate SOCKET            memory in rounds, stop, state, go on there. Refused: back at
- * the source quit
+ *   log on | off              dirty logging, as a migration begins and when it is given up
+ *   migrate SOCKET            memory in rounds, stop, state, go on there; refused: here again
+ *   quit
  *
  * Every line is answered by one JSON object: "error" when it could not be done.
  */
@@ -19,6 +22,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/wire.h"
 #include "guest/migrate.h"
 #include "snapshot/json.h"
 #include "virtio/features.h"
@@ -26,6 +30,7 @@
 #define RAM_SIZE (16u << 20)
 #define CONNECT_MS 10000
 #define PATIENCE_US (30 * G_USEC_PER_SEC)
+#define FLOW_US (5 * G_USEC_PER_SEC) /* for the last frames to come back */
 #define ROUNDS 3
 
 struct guest {
@@ -53,17 +58,26 @@ fail(GError **error, const char *what)
 }
 
 /* Frames that were sent and have not come back: how many, the first, the last. */
-static void
-tell_missing(const struct vdt_frames *frames, uint64_t from, JsonBuilder *answer)
+static uint64_t
+missing(const struct vdt_frames *frames, uint64_t from, uint64_t *ret_first, uint64_t *ret_last)
 {
-    uint64_t count = 0, first = 0, last = 0;
+    uint64_t count = 0;
 
+    *ret_first = *ret_last = 0;
     for (uint64_t n = from; n < frames->sent; n++) {
         if (frames->seen->data[n])
             continue;
-        first = count++ ? first : n;
-        last = n;
+        *ret_first = count++ ? *ret_first : n;
+        *ret_last = n;
     }
+    return count;
+}
+
+static void
+tell_missing(const struct vdt_frames *frames, uint64_t from, JsonBuilder *answer)
+{
+    uint64_t first, last, count = missing(frames, from, &first, &last);
+
     say(answer, "missing", count);
     say(answer, "missing_first", first);
     say(answer, "missing_last", last);
@@ -94,22 +108,34 @@ look(struct guest *guest, uint64_t from, JsonBuilder *answer)
     json_builder_add_string_value(answer, sums.broken ? sums.broken : "");
     json_builder_set_member_name(answer, "trouble");
     json_builder_add_string_value(answer, guest->script.trouble ? guest->script.trouble : "");
+    json_builder_set_member_name(answer, "expected");
+    json_builder_add_value(answer, vdt_net_state_to_json(&guest->script.expected));
     vdt_traffic_resume(&guest->traffic);
+}
+
+static void
+tell_mac(const uint8_t *mac, JsonBuilder *answer)
+{
+    g_autofree char *text = g_strdup_printf("%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2],
+                                            mac[3], mac[4], mac[5]);
+
+    json_builder_set_member_name(answer, "mac");
+    json_builder_add_string_value(answer, text);
 }
 
 /* ---- steps ---- */
 
 static bool
-start(struct guest *guest, char **words, JsonBuilder *answer, GError **error)
+launch(struct guest *guest, const char *socket, unsigned vlans, uint64_t seed, JsonBuilder *answer,
+       GError **error)
 {
     struct vdt_vmm *vmm = &guest->vmm[0];
-    uint64_t seed = g_ascii_strtoull(words[3], NULL, 0);
 
     if (guest->there)
         return fail(error, "the guest runs already");
     if (!vdt_ram_init(&guest->ram[0], RAM_SIZE, error) ||
         !vdt_ram_init(&guest->ram[1], RAM_SIZE, error) ||
-        !vdt_vmm_connect(vmm, words[1], &guest->ram[0], CONNECT_MS, error))
+        !vdt_vmm_connect(vmm, socket, &guest->ram[0], CONNECT_MS, error))
         return false;
 
     struct vdt_driver_config config = {
@@ -125,8 +151,8 @@ start(struct guest *guest, char **words, JsonBuilder *answer, GError **error)
         config.pairs = le16toh(vmm->config.max_virtqueue_pairs);
     if (!vdt_driver_init(&guest->driver, &config, &guest->ram[0], error))
         return false;
-    vdt_script_init(&guest->script, &guest->driver, (uint16_t) g_ascii_strtoull(words[2], NULL, 0),
-                    seed);
+    vdt_script_init(&guest->script, &guest->driver, (uint16_t) vlans, seed);
+    guest->script.idle |= seed == 0;
     if (!vdt_traffic_init(&guest->traffic, &guest->driver, &guest->script, seed))
         return fail(error, "the guest has no thread");
     /* What a slow machine and the network behind the cards can take without dropping any. */
@@ -139,7 +165,21 @@ start(struct guest *guest, char **words, JsonBuilder *answer, GError **error)
     vdt_traffic_resume(&guest->traffic);
     say(answer, "features", config.features);
     say(answer, "pairs", config.pairs);
+    tell_mac(vmm->config.mac, answer);
     return true;
+}
+
+static bool
+start(struct guest *guest, char **words, JsonBuilder *answer, GError **error)
+{
+    return launch(guest, words[1], (unsigned) g_ascii_strtoull(words[2], NULL, 0),
+                  g_ascii_strtoull(words[3], NULL, 0), answer, error);
+}
+
+static bool
+begin(struct guest *guest, char **words, JsonBuilder *answer, GError **error)
+{
+    return launch(guest, words[1], 0, 0, answer, error);
 }
 
 struct wish {
@@ -204,16 +244,41 @@ run(struct guest *guest, char **words, JsonBuilder *answer, GError **error)
 }
 
 static bool
+tell_expected(struct guest *guest, JsonBuilder *answer, GError **error)
+{
+    if (!wait_until(guest, (struct wish){.quiet = true}, error))
+        return false;
+    look(guest, 0, answer);
+    return true;
+}
+
+static bool
 settle(struct guest *guest, char **words, JsonBuilder *answer, GError **error)
 {
     vdt_traffic_pause(&guest->traffic);
     vdt_script_settle(&guest->script);
     vdt_traffic_resume(&guest->traffic);
-    if (!wait_until(guest, (struct wish){.quiet = true}, error))
-        return false;
-    json_builder_set_member_name(answer, "expected");
-    json_builder_add_value(answer, vdt_net_state_to_json(&guest->script.expected));
-    return true;
+    return tell_expected(guest, answer, error);
+}
+
+/* Within what config space and specification allow. QEMU's device wants a key with hash types. */
+static bool
+keyless(struct guest *guest, char **words, JsonBuilder *answer, GError **error)
+{
+    const uint16_t pairs = (uint16_t) guest->driver.config.pairs;
+    struct vdt_script_pending *p = g_new0(struct vdt_script_pending, 1);
+
+    p->kind = VDT_SCRIPT_RSS;
+    p->pairs = pairs;
+    p->len = 2 + 13; /* a table of one */
+    p->bytes[0] = VIRTIO_NET_CTRL_MQ;
+    p->bytes[1] = VIRTIO_NET_CTRL_MQ_RSS_CONFIG;
+    vdt_put32(p->bytes + 2, VIRTIO_NET_RSS_HASH_TYPE_UDPv4);
+    vdt_put16(p->bytes + 12, pairs);
+    vdt_traffic_pause(&guest->traffic);
+    g_queue_push_tail(&guest->script.queue, p);
+    vdt_traffic_resume(&guest->traffic);
+    return tell_expected(guest, answer, error);
 }
 
 static void
@@ -240,6 +305,33 @@ go(struct guest *guest, char **words, JsonBuilder *answer, GError **error)
 {
     set_sending(guest, true);
     return true;
+}
+
+static bool
+flow(struct guest *guest, char **words, JsonBuilder *answer, GError **error)
+{
+    int64_t end;
+    uint64_t from, first, last, left;
+
+    set_sending(guest, false);
+    if (!wait_until(guest, (struct wish){.transmitted = true}, error))
+        return false;
+    from = guest->driver.frames.sent;
+    set_sending(guest, true);
+    g_usleep(1000 * g_ascii_strtoull(words[1], NULL, 0));
+    set_sending(guest, false);
+    end = g_get_monotonic_time() + FLOW_US;
+    do {
+        g_usleep(10000);
+        vdt_traffic_pause(&guest->traffic);
+        left = missing(&guest->driver.frames, from, &first, &last);
+        vdt_traffic_resume(&guest->traffic);
+    } while (left > 0 && g_get_monotonic_time() < end);
+    look(guest, from, answer);
+    if (guest->driver.frames.sent == from)
+        return fail(error, "no frame was sent");
+    set_sending(guest, true);
+    return left == 0 || fail(error, "frames are missing");
 }
 
 static bool
@@ -330,8 +422,9 @@ static const struct {
     unsigned words;
     bool (*step)(struct guest *guest, char **words, JsonBuilder *answer, GError **error);
 } steps[] = {
-    {"start", 4, start}, {"run", 2, run},      {"settle", 1, settle},   {"still", 1, still},
-    {"go", 1, go},       {"look", 2, look_at}, {"migrate", 2, migrate}, {"log", 2, set_log},
+    {"start", 4, start},   {"begin", 2, begin},     {"keyless", 1, keyless}, {"run", 2, run},
+    {"settle", 1, settle}, {"still", 1, still},     {"go", 1, go},           {"flow", 2, flow},
+    {"look", 2, look_at},  {"migrate", 2, migrate}, {"log", 2, set_log},
 };
 
 static void
@@ -345,7 +438,7 @@ obey(struct guest *guest, char **words, JsonBuilder *answer)
         if (words[0] && g_str_equal(words[0], steps[i].word)) {
             if (g_strv_length(words) != steps[i].words)
                 fail(&error, "that many words are not asked for");
-            else if (!guest->there && steps[i].step != start)
+            else if (!guest->there && steps[i].step != start && steps[i].step != begin)
                 fail(&error, "there is no guest yet");
             else
                 ok = steps[i].step(guest, words, answer, &error);

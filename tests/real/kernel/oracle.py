@@ -85,9 +85,13 @@ def rss(data, end):
             "hash_types": hash_types, "default": default, "key": key.hex(), "table": list(table)}
 
 
-def net_section(data, pairs_max, address):
-    """What virtio-net's part of @data says, found by its address."""
-    at, found = 0, []
+def net_section(data, path, pairs_max, address):
+    """What virtio-net's part of @data says: the device's at @path, found by its address."""
+    at, found = data.find(path), []
+    if at < 0:
+        raise RuntimeError(f"the stream has no {path}")
+    after = data.find(b"/virtio-net", at + len(path))
+    data = data[:after] if after > 0 else data
     want = bytes(int(part, 16) for part in address.split(":"))
     while (at := data.find(want, at)) >= 0:
         read = Reader(data, at + 6)
@@ -119,8 +123,9 @@ def main():
     path, card = sys.argv[1:3]
     monitor = Monitor(path)
     filters, = [entry for entry in monitor("query-rx-filter") if entry["name"] == card]
+    slot = monitor("qom-get", path=f"/machine/peripheral/{card}", property="addr") >> 3
     data = monitor.stream()
-    state = net_section(data, 4, filters["main-mac"])
+    state = net_section(data, f"0000:00:{slot:02x}.0/virtio-net".encode(), 4, filters["main-mac"])
     end = state.pop("end")
     state["rss"] = rss(data[end:end + 8192], 8192)
     # Printed the wrong way round by every QEMU that was looked at; nobcast above is right.
