@@ -77,7 +77,7 @@ _vdpa_tracker()
         --source | --destination)
             wanted=$(_vdpa_tracker_devices "$program" "sim:$word" | sed 's/^sim://')
             ;;
-        --name | -n | --fd | --workers | --deadline | --mac | --uuid | --count | -c) ;;
+        --name | -n | --fd | --workers | --deadline | --mac | --uuid | --count | -c | --interval | -i) ;;
         --seed | --pairs | --vlans | --rounds | --commands | --duration | --memory) ;;
         *)
             case $verb:$word in

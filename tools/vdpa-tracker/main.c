@@ -39,6 +39,12 @@ static const struct vdt_verb verbs[] = {
      "  vdpa-tracker status web\n"
      "  vdpa-tracker status web --json | jq .rings[0]",
      vdt_verb_status},
+    {"top", "", "all trackers live: rates, phases, dirty pages",
+     "Show all trackers of this host, once a second: what they carry, where they stand, what is\n"
+     "wrong. On a terminal until q or Ctrl-C, elsewhere one table a turn.\n\n"
+     "  vdpa-tracker top\n"
+     "  vdpa-tracker top --interval 0.5 --count 10 --json",
+     vdt_verb_top},
     {"metrics", "[NAME]", "what all trackers do, as OpenMetrics text",
      "Print what tracker NAME, or every tracker of this host, says of itself as OpenMetrics text,\n"
      "for a collector such as Prometheus.\n\n"

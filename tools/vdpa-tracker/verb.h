@@ -67,4 +67,5 @@ int vdt_verb_show(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_snapshot(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_status(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_swap(const struct vdt_verb *verb, int argc, char **argv);
+int vdt_verb_top(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_trace(const struct vdt_verb *verb, int argc, char **argv);

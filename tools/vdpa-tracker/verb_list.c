@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "tools/vdpa-tracker/table.h"
 #include "tools/vdpa-tracker/tracker_list.h"
 #include "tools/vdpa-tracker/verb.h"
 
@@ -17,7 +18,7 @@
 enum column { NODE, NAME, DRIVER, MGMT, MAC, PAIRS, RINGS, FEATURES, OWNER, COLUMNS };
 
 struct row {
-    char *cell[COLUMNS]; /* owned; NULL is "-" */
+    char *cell[COLUMNS]; /* owned; NULL is "-"; as vdt_table_add() has them */
 };
 
 /* Those that decide where a guest can go; the others come with every device, or cost speed only. */
@@ -211,25 +212,10 @@ print_table(const GPtrArray *rows)
 {
     static const char *const heads[COLUMNS] = {"NODE",  "NAME",  "DRIVER",   "MGMT", "MAC",
                                                "PAIRS", "RINGS", "FEATURES", "OWNER"};
-    int width[COLUMNS];
+    g_autoptr(GString) text = g_string_new(NULL);
 
-    for (unsigned c = 0; c < COLUMNS; c++) {
-        width[c] = (int) strlen(heads[c]);
-        for (guint i = 0; i < rows->len; i++) {
-            const struct row *row = rows->pdata[i];
-            if (row->cell[c])
-                width[c] = MAX(width[c], (int) strlen(row->cell[c]));
-        }
-    }
-    for (guint i = 0; i <= rows->len; i++) {
-        const struct row *row = i ? rows->pdata[i - 1] : NULL;
-
-        for (unsigned c = 0; c < COLUMNS; c++) {
-            const char *cell = !row ? heads[c] : row->cell[c] ? row->cell[c] : "-";
-
-            printf("%-*s%s", c + 1 < COLUMNS ? width[c] : 0, cell, c + 1 < COLUMNS ? "  " : "\n");
-        }
-    }
+    vdt_table_add(text, heads, COLUMNS, 0, rows);
+    fputs(text->str, stdout);
 }
 
 static GPtrArray *
