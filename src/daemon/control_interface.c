@@ -1,18 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/control_interface.h"
 
-#include <errno.h>
 #include <gio/gio.h>
-#include <glib/gstdio.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include <vdpa-tracker/error.h>
 
-#include "base/fd.h"
 #include "base/log.h"
+#include "daemon/control_socket.h"
 #include "daemon/dbus_error.h"
 #include "daemon/runtime.h"
 #include "snapshot/collect.h"
@@ -21,14 +15,15 @@
 #define INTERFACE "io.github.vdpa_tracker.Tracker1"
 #define BACKLOG "vdt-backlog"
 #define UNREAD_MAX 256u /* commands that a client may be behind */
+#define CLIENTS_MAX 256u
+#define PATIENCE_MS 5000 /* for a client to say who it is */
 
 struct vdt_control_interface {
     struct vdt_nic *nic; /* borrowed */
-    char *path;          /* owned: the socket */
-    GDBusServer *server;
-    GDBusAuthObserver *observer;
+    struct vdt_control_socket *socket;
     VdtTracker1 *skeleton;
     GPtrArray *connections; /* GDBusConnection *, owned references */
+    bool crowded;           /* said so */
 };
 
 static char *
@@ -223,94 +218,31 @@ on_closed(GDBusConnection *connection, gboolean vanished, GError *error,
     g_ptr_array_remove(self->connections, connection);
 }
 
-static gboolean
-on_connection(GDBusServer *server, GDBusConnection *connection, struct vdt_control_interface *self)
+static bool
+on_client(void *ctx, GDBusConnection *connection)
 {
+    struct vdt_control_interface *self = ctx;
     g_autoptr(GError) error = NULL;
 
     /* Gone already, and its "closed" with it. */
     if (g_dbus_connection_is_closed(connection))
-        return FALSE;
+        return false;
+    if (self->connections->len >= CLIENTS_MAX) {
+        if (!self->crowded)
+            vdt_warning("control interface: a client is turned away: there are %u others",
+                        CLIENTS_MAX);
+        self->crowded = true;
+        return false;
+    }
+    self->crowded = false;
     if (!g_dbus_interface_skeleton_export(G_DBUS_INTERFACE_SKELETON(self->skeleton), connection,
                                           VDT_DBUS_PATH, &error)) {
         vdt_warning("control interface: %s", error->message);
-        return FALSE;
+        return false;
     }
     g_object_set_data_full(G_OBJECT(connection), BACKLOG, g_new0(struct backlog, 1), g_free);
     g_ptr_array_add(self->connections, g_object_ref(connection));
     g_signal_connect(connection, "closed", G_CALLBACK(on_closed), self);
-    return TRUE;
-}
-
-static gboolean
-on_mechanism(GDBusAuthObserver *observer, const char *mechanism, gpointer unused)
-{
-    return g_str_equal(mechanism, "EXTERNAL");
-}
-
-/* In GDBus' thread: touches nothing of ours. */
-static gboolean
-on_peer(GDBusAuthObserver *observer, GIOStream *stream, GCredentials *credentials, gpointer unused)
-{
-    uid_t uid = credentials ? g_credentials_get_unix_user(credentials, NULL) : (uid_t) -1;
-
-    return uid != (uid_t) -1 && (uid == 0 || uid == geteuid());
-}
-
-/* A socket left by a tracker that died is replaced, that of a living one is not. */
-static bool
-clear_path(const char *path, const char *name, GError **error)
-{
-    struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    struct stat st;
-
-    if (g_strlcpy(addr.sun_path, path, sizeof(addr.sun_path)) >= sizeof(addr.sun_path)) {
-        g_set_error(error, VDT_ERROR, VDT_ERROR_USAGE, "socket path %s is too long", path);
-        return false;
-    }
-    if (lstat(path, &st) < 0)
-        return true;
-    if (!S_ISSOCK(st.st_mode)) {
-        g_set_error(error, VDT_ERROR, VDT_ERROR_USAGE, "%s is there and is no socket", path);
-        return false;
-    }
-    VDT_AUTO_FD probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (probe < 0) {
-        g_set_error(error, VDT_ERROR, VDT_ERROR_FAILED, "cannot look who listens at %s: %s", path,
-                    g_strerror(errno));
-        return false;
-    }
-    if (connect(probe, (struct sockaddr *) &addr, sizeof(addr)) == 0 || errno == EAGAIN) {
-        g_set_error(error, VDT_ERROR, VDT_ERROR_BUSY, "a tracker of the name %s is running", name);
-        return false;
-    }
-    if (errno == ECONNREFUSED)
-        unlink(path);
-    return true;
-}
-
-static bool
-start_server(struct vdt_control_interface *self, const char *name, GError **error)
-{
-    g_autofree char *address = vdt_runtime_control_address(name);
-    g_autofree char *guid = g_dbus_generate_guid();
-
-    self->observer = g_dbus_auth_observer_new();
-    g_signal_connect(self->observer, "allow-mechanism", G_CALLBACK(on_mechanism), NULL);
-    g_signal_connect(self->observer, "authorize-authenticated-peer", G_CALLBACK(on_peer), NULL);
-    mode_t before = umask(0117);
-    self->server = g_dbus_server_new_sync(address, G_DBUS_SERVER_FLAGS_NONE, guid, self->observer,
-                                          NULL, error);
-    umask(before);
-    if (!self->server) {
-        /* Made, and then not listened at. */
-        if (error && !g_error_matches(*error, G_IO_ERROR, G_IO_ERROR_ADDRESS_IN_USE))
-            unlink(self->path);
-        g_prefix_error(error, "control interface at %s: ", self->path);
-        return false;
-    }
-    g_signal_connect(self->server, "new-connection", G_CALLBACK(on_connection), self);
-    g_dbus_server_start(self->server);
     return true;
 }
 
@@ -333,11 +265,11 @@ vdt_control_interface_new(struct vdt_nic *nic, const char *name, GError **error)
     g_signal_connect(self->skeleton, "handle-swap", G_CALLBACK(on_swap), self);
     g_signal_connect(self->skeleton, "handle-device-state", G_CALLBACK(on_device_state), self);
 
-    if (!clear_path(path, name, error))
+    self->socket = vdt_control_socket_new(path, PATIENCE_MS, on_client, self, error);
+    if (!self->socket) {
+        g_prefix_error(error, "control interface: ");
         return NULL;
-    self->path = g_steal_pointer(&path);
-    if (!start_server(self, name, error))
-        return NULL;
+    }
     const struct vdt_nic_watch watch = {on_command, self};
     vdt_nic_set_watch(nic, &watch);
     return g_steal_pointer(&self);
@@ -349,11 +281,7 @@ vdt_control_interface_free(struct vdt_control_interface *self)
     if (!self)
         return;
     vdt_nic_set_watch(self->nic, &(const struct vdt_nic_watch){NULL, NULL});
-    if (self->server) {
-        g_signal_handlers_disconnect_by_data(self->server, self);
-        g_dbus_server_stop(self->server);
-        unlink(self->path);
-    }
+    g_clear_pointer(&self->socket, vdt_control_socket_free);
     while (self->connections->len > 0) {
         g_autoptr(GDBusConnection) connection =
             g_object_ref(g_ptr_array_index(self->connections, 0));
@@ -362,9 +290,6 @@ vdt_control_interface_free(struct vdt_control_interface *self)
     }
     g_signal_handlers_disconnect_by_data(self->skeleton, self);
     g_clear_object(&self->skeleton);
-    g_clear_object(&self->server);
-    g_clear_object(&self->observer);
     g_ptr_array_unref(self->connections);
-    g_free(self->path);
     g_free(self);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Control interface: D-Bus, peer to peer on a unix socket
- * (proto/io.github.vdpa_tracker.Tracker1.xml). The peer's credentials decide: our own user or root.
+ * (proto/io.github.vdpa_tracker.Tracker1.xml), for whom control_socket.h lets in.
  *
  * Thread: control (GDBus' own thread does the framing).
  */

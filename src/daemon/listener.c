@@ -60,8 +60,9 @@ static void
 pause_a_while(struct vdt_listener *listener, int code)
 {
     if (!listener->warned)
-        vdt_warning("a VMM could not be let in: %s; it is tried again every %u ms",
-                    g_strerror(code), PAUSE_MS);
+        vdt_warning("a client of %s could not be let in: %s; it is tried again every %u ms",
+                    listener->path ? listener->path : "the VMM's socket", g_strerror(code),
+                    PAUSE_MS);
     listener->warned = true;
     make_deaf(listener);
     listener->source = g_timeout_source_new(PAUSE_MS);
