@@ -221,6 +221,12 @@ static const struct {
     {{"diff", INDIRECT, "/nowhere/f", NULL}, 2, "failed", "/nowhere/f"},
     {{"check", "--from", "/nowhere/f", "--to", "sim:", NULL}, 1, "failed", "/nowhere/f"},
     {{"check", "--from", "sim:", NULL}, 2, "usage", "--to"},
+    {{"check", "--from", "sim:", "--to", "sim:", "--format", "0"}, 2, "usage", "--format"},
+    {{"restore", "nobody", INDIRECT, "--format", "0", NULL}, 2, "usage", "--format"},
+    {{"trace", "nobody", "--count", "0", NULL}, 2, "usage", "--count"},
+    {{"demo", "--duration", "nan", NULL}, 2, "usage", "--duration"},
+    {{"demo", "--shadow", "sometimes", NULL}, 2, "usage", "--shadow"},
+    {{"demo", "--destination", "pears=1", NULL}, 2, "usage", "pears"},
     {{"check", "--from", "sim:", "--to", "sim:pears=2", NULL}, 2, "usage", "pears"},
     {{"replay", "/nowhere/f", "--device", "sim:", NULL}, 1, "failed", "/nowhere/f"},
     {{"replay", VDT_GOLDEN_DIR "/v2-split.vdts", "--device", "sim:pairs=2,nak=1", NULL},
@@ -228,6 +234,14 @@ static const struct {
      "refused",
      "command 1 of 3"},
 };
+
+/* What is not given is something else than what is 0, or below. */
+Test(formats, number_that_is_none_is_refused)
+{
+    cr_expect_eq(vm_cli(NULL, NULL, "snapshot", "nobody", "--format", "0", NULL), 2);
+    cr_expect_eq(vm_cli(NULL, NULL, "run", "--name", "n", "--device", "sim:", "--fd", "-1", NULL),
+                 2);
+}
 
 Test(formats, scripts_see_each_failure_in_one_shape)
 {

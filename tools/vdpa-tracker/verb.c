@@ -75,6 +75,16 @@ vdt_verb_parse(const struct vdt_verb *verb, const GOptionEntry *entries, int *ar
     return ok;
 }
 
+bool
+vdt_verb_positive(int *value)
+{
+    if (*value == VDT_ABSENT)
+        *value = 0;
+    else if (*value < 1)
+        return false;
+    return true;
+}
+
 static int
 exit_of(const GError *error)
 {

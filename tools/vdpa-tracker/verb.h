@@ -7,6 +7,7 @@
 
 #include <glib.h>
 #include <json-glib/json-glib.h>
+#include <limits.h>
 #include <stdbool.h>
 
 #include <vdpa-tracker/error.h>
@@ -36,6 +37,12 @@ const struct vdt_verb *vdt_verb_find(const char *name);
  */
 bool vdt_verb_parse(const struct vdt_verb *verb, const GOptionEntry *entries, int *argc,
                     char ***argv, int least, int most, int *ret_exit);
+
+/* What the value of a number's option is before its words are parsed. */
+#define VDT_ABSENT INT_MIN
+
+/* An option that counts from 1: false where *value is less. One that was not given becomes 0. */
+bool vdt_verb_positive(int *value);
 
 /* "vdpa-tracker: MESSAGE" on stderr, with @json also {"error": {...}} on standard output; frees
  * @error; the exit code that goes with it. */

@@ -174,7 +174,7 @@ vdt_verb_check(const struct vdt_verb *verb, int argc, char **argv)
     g_autofree char *to = NULL;
     g_autofree char *size = NULL;
     gboolean json = FALSE;
-    int format = 0;
+    int format = VDT_ABSENT;
     const GOptionEntry entries[] = {
         {"from", 0, 0, G_OPTION_ARG_STRING, &from,
          "A snapshot, a baseline, or a device with all it can hold", "FILE|DEVICE"},
@@ -193,7 +193,7 @@ vdt_verb_check(const struct vdt_verb *verb, int argc, char **argv)
         return exit_code;
     if (!from || !to)
         return vdt_verb_misused(json, "check needs --from FILE|DEVICE and --to DEVICE");
-    if (format < 0)
+    if (!vdt_verb_positive(&format))
         return vdt_verb_misused(json, "--format: 1 or more is possible");
     if (size && !parse_size(size, &memory, &error))
         return vdt_verb_fail(json, error);

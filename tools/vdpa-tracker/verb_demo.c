@@ -9,6 +9,8 @@
 #include "tools/vdpa-tracker/demo.h"
 #include "tools/vdpa-tracker/verb.h"
 
+#include "device/sim_options.h"
+
 #define MEMORY_MAX_MIB 4096
 
 static bool json_wanted, on_terminal;
@@ -207,6 +209,18 @@ show(const struct vdt_demo_options *options, bool keep, GError **error)
     return exit_code;
 }
 
+/* Said here, a tracker that does not come up would say it in its log. */
+static bool
+sim_options(const char *text, GError **error)
+{
+    struct vdt_sim_options options;
+    bool ok = !text || vdt_sim_options_parse(&options, text, error);
+
+    if (text)
+        vdt_sim_options_clear(&options);
+    return ok;
+}
+
 int
 vdt_verb_demo(const struct vdt_verb *verb, int argc, char **argv)
 {
@@ -214,6 +228,7 @@ vdt_verb_demo(const struct vdt_verb *verb, int argc, char **argv)
     int pairs = 4, vlans = 16, memory = 64, rounds = 5, commands = 100;
     gint64 seed = 1;
     gboolean json = FALSE, ooo = FALSE, keep = FALSE;
+    static const char *const policies[] = {"always", "never", "auto", NULL};
     g_autofree char *rings = NULL, *source = NULL, *target = NULL, *shadow = NULL;
     g_autoptr(GError) error = NULL;
     int exit_code;
@@ -244,9 +259,12 @@ vdt_verb_demo(const struct vdt_verb *verb, int argc, char **argv)
     on_terminal = isatty(json ? STDERR_FILENO : STDOUT_FILENO);
     if (rings && !g_str_equal(rings, "split") && !g_str_equal(rings, "packed"))
         refuse(&error, "--rings %s: split or packed is possible", rings);
-    else if (options.duration < 0 || options.duration > 3600)
+    else if (shadow && !g_strv_contains(policies, shadow))
+        refuse(&error, "--shadow %s: always, never or auto is possible", shadow);
+    else if (!(options.duration >= 0 && options.duration <= 3600)) /* nor what is no number */
         refuse(&error, "--duration %g: 0 to 3600 is possible", options.duration);
-    else if (in_range("--pairs", pairs, 1, 16, &error) &&
+    else if (sim_options(source, &error) && sim_options(target, &error) &&
+             in_range("--pairs", pairs, 1, 16, &error) &&
              in_range("--vlans", vlans, 0, 4094, &error) &&
              in_range("--rounds", rounds, 1, 10000, &error) &&
              in_range("--commands", commands, 0, 1000000, &error) &&

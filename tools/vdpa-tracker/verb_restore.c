@@ -32,7 +32,7 @@ int
 vdt_verb_restore(const struct vdt_verb *verb, int argc, char **argv)
 {
     gboolean json = FALSE;
-    int format = 0;
+    int format = VDT_ABSENT;
     const GOptionEntry entries[] = {
         {"format", 0, 0, G_OPTION_ARG_INT, &format,
          "Give it in this format of states, for an older tracker", "N"},
@@ -44,7 +44,7 @@ vdt_verb_restore(const struct vdt_verb *verb, int argc, char **argv)
 
     if (!vdt_verb_parse(verb, entries, &argc, &argv, 1, 2, &exit_code))
         return exit_code;
-    if (format < 0)
+    if (!vdt_verb_positive(&format))
         return vdt_verb_misused(json, "--format: 1 or more is possible");
     JsonNode *report = give(argv[1], argc > 2 ? argv[2] : "-", (unsigned) format, &error);
     if (!report) {

@@ -106,13 +106,13 @@ to_options(struct words *w, struct vdt_daemon_options *options, GError **error)
         return missing("--name NAME", error);
     if (!w->device)
         return missing("--device DEVICE", error);
+    if (w->fd != VDT_ABSENT && w->fd < 0) {
+        g_set_error(error, VDT_ERROR, VDT_ERROR_USAGE, "--fd %d is no descriptor", w->fd);
+        return false;
+    }
     if ((w->socket_path != NULL) + (w->fd >= 0) + (w->connect != NULL) > 1) {
         g_set_error_literal(error, VDT_ERROR, VDT_ERROR_USAGE,
                             "--socket-path, --connect and --fd exclude each other");
-        return false;
-    }
-    if (w->fd < -1) {
-        g_set_error(error, VDT_ERROR, VDT_ERROR_USAGE, "--fd %d is no descriptor", w->fd);
         return false;
     }
     int shadow = choose("--shadow", w->shadow, shadows, error);
@@ -140,7 +140,7 @@ to_options(struct words *w, struct vdt_daemon_options *options, GError **error)
     options->device = w->device;
     options->socket_path = w->socket_path;
     options->connect = w->connect;
-    options->fd = w->fd;
+    options->fd = w->fd == VDT_ABSENT ? -1 : w->fd;
     options->restore = w->restore;
     options->daemonize = w->daemonize;
     options->no_recovery = w->no_recovery;
@@ -166,7 +166,8 @@ print_capabilities(void)
 int
 vdt_verb_run(const struct vdt_verb *verb, int argc, char **argv)
 {
-    struct words w = {.fd = -1, .workers = 1, .deadline_ms = 5000, .format = VDT_SNAPSHOT_FORMAT};
+    struct words w = {
+        .fd = VDT_ABSENT, .workers = 1, .deadline_ms = 5000, .format = VDT_SNAPSHOT_FORMAT};
     const GOptionEntry entries[] = {
         {"name", 'n', 0, G_OPTION_ARG_STRING, &w.name, "Name of the tracker", "NAME"},
         {"device", 'd', 0, G_OPTION_ARG_STRING, &w.device,

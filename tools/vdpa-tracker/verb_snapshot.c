@@ -29,7 +29,7 @@ int
 vdt_verb_snapshot(const struct vdt_verb *verb, int argc, char **argv)
 {
     g_autofree char *output = NULL;
-    int format = 0;
+    int format = VDT_ABSENT;
     const GOptionEntry entries[] = {
         {"format", 0, 0, G_OPTION_ARG_INT, &format, "In this format of states, for an older reader",
          "N"},
@@ -42,7 +42,7 @@ vdt_verb_snapshot(const struct vdt_verb *verb, int argc, char **argv)
 
     if (!vdt_verb_parse(verb, entries, &argc, &argv, 1, 1, &exit_code))
         return exit_code;
-    if (format < 0)
+    if (!vdt_verb_positive(&format))
         return vdt_verb_misused(false, "--format: 1 or more is possible");
     if (!output && isatty(STDOUT_FILENO))
         return vdt_verb_misused(false, "a snapshot is binary: -o FILE, or a pipe");

@@ -91,7 +91,7 @@ int
 vdt_verb_trace(const struct vdt_verb *verb, int argc, char **argv)
 {
     gboolean json = FALSE;
-    struct trace trace = {0};
+    struct trace trace = {.left = VDT_ABSENT};
     const GOptionEntry entries[] = {
         {"json", 'j', 0, G_OPTION_ARG_NONE, &json, "One JSON object a line", NULL},
         {"count", 'c', 0, G_OPTION_ARG_INT, &trace.left, "End after so many commands", "N"},
@@ -102,7 +102,7 @@ vdt_verb_trace(const struct vdt_verb *verb, int argc, char **argv)
 
     if (!vdt_verb_parse(verb, entries, &argc, &argv, 1, 1, &exit_code))
         return exit_code;
-    if (trace.left < 0)
+    if (!vdt_verb_positive(&trace.left))
         return vdt_verb_misused(json, "--count: 1 or more is possible");
     trace.json = json;
     g_autoptr(VdtTracker1) tracker = vdt_client_new(argv[1], &error);
