@@ -92,7 +92,7 @@ keep_step(void *ctx, unsigned index, uint8_t ack)
     struct run *run = ctx;
     struct vdt_replay_step *step = g_new0(struct vdt_replay_step, 1);
 
-    step->text = g_strdup(g_ptr_array_index(run->texts, index));
+    step->text = g_steal_pointer(&run->texts->pdata[index]);
     step->ack = ack;
     step->us = g_get_monotonic_time() - run->began;
     g_ptr_array_add(run->report->steps, step);
@@ -175,7 +175,7 @@ replay(const struct vdt_net_state *state, uint32_t groups, uint64_t features,
        struct vdt_device_cvq *cvq, unsigned deadline_ms, struct vdt_replay_report *report,
        GError **error)
 {
-    struct run run = {.cvq = cvq, .report = report, .began = g_get_monotonic_time()};
+    struct run run = {.cvq = cvq, .report = report};
     struct vdt_net_state part = *state;
 
     vdt_replay_report_clear(report);
@@ -186,6 +186,7 @@ replay(const struct vdt_net_state *state, uint32_t groups, uint64_t features,
         report->steps = g_ptr_array_new_with_free_func(free_step);
         run.texts = all_texts(&part, features);
     }
+    run.began = g_get_monotonic_time();
     bool ok = send_all(&run, &part, features, deadline_ms, error);
     g_clear_pointer(&run.texts, g_ptr_array_unref);
     return ok;
