@@ -8,7 +8,7 @@
 # is kept (kernel, modules) is a few megabytes in the cache folder.
 #
 #   lab_build                before enclose(): needs the package mirror, once
-#   lab_boot                 inside: two vp_vdpa and two vdpa_sim_net devices, vpt0 and vpt1 on the host
+#   lab_boot                 inside: the devices of devices.sh, vpt0 and vpt1 on the host
 #   lab COMMAND [SECONDS]    runs a shell command in the machine
 # shellcheck disable=SC2154 # work, here, build, started: of lib.sh
 
@@ -115,11 +115,12 @@ lab_boot() {
         cards+=(-netdev "tap,id=n$card,ifname=vpt$card,queues=4,script=no,downscript=no"
             -device "virtio-net-pci,id=net$card,netdev=n$card,mac=52:54:00:00:53:0$card,addr=0x$((card + 2)),disable-legacy=on,iommu_platform=on,ats=off,vectors=12,romfile=,ctrl_vq=on,ctrl_rx=on,ctrl_rx_extra=on,ctrl_vlan=on,ctrl_mac_addr=on,ctrl_guest_offloads=on,mq=on,rss=on")
     done
+    # no_timer_check: on a busy host the kernel takes a late timer for a broken one, and panics.
     start qemu qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
         -M q35,memory-backend=ram -object "memory-backend-memfd,id=ram,size=${LAB_MEMORY:-512}M,share=on" -m "${LAB_MEMORY:-512}" \
         -accel tcg,thread=multi -cpu max -smp "${LAB_CPUS:-2}" -device intel-iommu,intremap=off,snoop-control=on \
         -kernel "$lab_cache/vmlinuz" -initrd "$work/initrd.gz" \
-        -append "console=ttyS0 intel_iommu=on mitigations=off panic=-1 quiet loglevel=5 random.trust_cpu=on" \
+        -append "console=ttyS0 intel_iommu=on mitigations=off no_timer_check panic=-1 quiet loglevel=5 random.trust_cpu=on" \
         -chardev "file,id=c0,path=$work/console.log" -serial chardev:c0 \
         -chardev "socket,id=c1,path=$work/lab.sock,server=on,wait=off" -serial chardev:c1 \
         -qmp "unix:$work/qmp.sock,server=on,wait=off" "${cards[@]}" "$@"
