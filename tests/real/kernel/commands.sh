@@ -17,7 +17,8 @@ commands() {
 vdpa1 vp_vdpa pci/0000:00:03.0 -
 sim0 vdpa_sim_net vdpasim_net -
 sim1 vdpa_sim_net vdpasim_net -
-blk0 vdpa_sim_blk vdpasim_blk -" "$(listed)"
+blk0 vdpa_sim_blk vdpasim_blk -
+blk1 vdpa_sim_blk vdpasim_blk -" "$(listed)"
     check 'list without privilege' in_lab "mkdir -p /etc; echo 'nobody:x:65534:65534::/:/bin/sh' >/etc/passwd
         su nobody -s /bin/sh -c 'vdpa-tracker list' >/tmp/list.out 2>/tmp/list.err && grep -q 'sim1.*vdpa_sim_net.* ?\$' /tmp/list.out"
     check 'says what it could not read' in_lab "grep -q 'not read: who has a device open' /tmp/list.err && grep -q 'not read: trackers' /tmp/list.err"

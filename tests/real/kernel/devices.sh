@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # shellcheck shell=sh
 # Inside the lab's machine: two vp_vdpa devices (vdpa0, vdpa1) on the two cards, two vdpa_sim_net
-# (sim0, sim1) and a vdpa_sim_blk (blk0). Prints "NAME /dev/vhost-vdpa-N", a line each.
+# (sim0, sim1) and two vdpa_sim_blk (blk0, blk1: one disk). Prints "NAME /dev/vhost-vdpa-N", a line
+# each.
 set -eu
 n=0
 for card in 0000:00:02.0 0000:00:03.0; do
@@ -17,6 +18,7 @@ done
 vdpa dev add name sim0 mgmtdev vdpasim_net mac 52:54:00:00:51:00
 vdpa dev add name sim1 mgmtdev vdpasim_net mac 52:54:00:00:51:01
 vdpa dev add name blk0 mgmtdev vdpasim_blk
-for name in vdpa0 vdpa1 sim0 sim1 blk0; do
+vdpa dev add name blk1 mgmtdev vdpasim_blk
+for name in vdpa0 vdpa1 sim0 sim1 blk0 blk1; do
     echo "$name /dev/$(basename /sys/bus/vdpa/devices/$name/vhost-vdpa-*)"
 done

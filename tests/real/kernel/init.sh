@@ -15,7 +15,10 @@ ulimit -l unlimited
 ip link set lo up
 # The machine's memory is small pages in no order, each a piece of its own to vhost.
 while read -r module; do
-    [ "$module" != vhost_vdpa ] || set -- max_iotlb_entries=65536
+    case $module in
+        vhost_vdpa) set -- max_iotlb_entries=65536 ;;
+        vdpa_sim_blk) set -- shared_backend=1 ;;
+    esac
     insmod "/lib/$module.ko" "$@" || echo "insmod $module failed"
     set --
 done </lib/order

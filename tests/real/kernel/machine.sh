@@ -28,11 +28,13 @@ tracker_stop() {
     patiently 10 sh -c "! kill -0 $(cat "/tmp/$1.pid")" || { kill -KILL "$(cat "/tmp/$1.pid")" && return 1; }
 }
 
+# guest_open [PROGRAM]
 guest_open() {
     rm -f /tmp/guest.in
     mkfifo /tmp/guest.in
     : >/tmp/guest.out
-    setsid sh -c 'exec kernel-guest <>/tmp/guest.in >/tmp/guest.out 2>/tmp/guest.log' &
+    setsid sh -c "exec ${1:-kernel-guest} <>/tmp/guest.in >/tmp/guest.out 2>/tmp/guest.log" &
+    echo $! >/tmp/guest.pid
 }
 
 # guest WORD...: one line to the guest; prints its answer, fails where that has an error.
@@ -46,10 +48,21 @@ guest() {
 
 guest_close() {
     echo quit >/tmp/guest.in
-    patiently 10 sh -c '! pidof kernel-guest'
+    patiently 10 sh -c "! kill -0 $(cat /tmp/guest.pid)"
 }
 
 # mode NAME: "mode  shadow" or the like.
 mode() {
     vdpa-tracker status "$1" | sed -n 's/^\(mode *[a-z]*\).*/\1/p'
+}
+
+# json NAME: the number of that name in the JSON on stdin, on one line or several.
+json() {
+    tr -d '\n ' | sed -n "s/.*\"$1\":\([0-9]*\)[,}].*/\1/p"
+}
+
+# switched NAME: "shadow 1234": its mode, and for how many microseconds the device stood still last.
+switched() {
+    vdpa-tracker status "$1" --json >/tmp/switched &&
+        echo "$(sed -n 's/.*"mode" *: *"\([a-z]*\)".*/\1/p' /tmp/switched) $(json frozen_us </tmp/switched)"
 }
