@@ -16,7 +16,7 @@ scrape(const char *name)
     char *why = NULL;
 
     cr_assert_eq(vm_cli(&text, NULL, "metrics", name, NULL), 0);
-    GHashTable *samples = openmetrics_read(text, &why);
+    GHashTable *samples = openmetrics_read(text, false, &why);
     cr_assert(samples, "%s\n%s", why, text);
     return samples;
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "lib/openmetrics.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 #define NAME "[a-zA-Z_:][a-zA-Z0-9_:]*"
 #define LABEL "([a-zA-Z_][a-zA-Z0-9_]*)=\"((?:[^\"\\\\\\n]|\\\\[\\\\\"n])*)\""
 
 struct reader {
+    bool old;
     GHashTable *families, *samples;
     char *family, *type;                 /* the present one's */
     bool has_unit, has_help, has_sample; /* seen of it */
@@ -28,6 +28,8 @@ match(const char *pattern, const char *line)
 static const char *
 read_type(struct reader *r, const GStrv words)
 {
+    if (r->old && !g_str_equal(words[2], "gauge") && !g_str_equal(words[2], "counter"))
+        return "a type that the older format does not know";
     g_free(r->family);
     g_free(r->type);
     r->family = g_strdup(words[1]);
@@ -41,7 +43,8 @@ read_unit(struct reader *r, const GStrv words)
 {
     g_autofree char *end = g_strdup_printf("_%s", words[2]);
 
-    if (g_strcmp0(words[1], r->family) != 0 || r->has_unit || r->has_help || r->has_sample)
+    if (r->old || g_strcmp0(words[1], r->family) != 0 || r->has_unit || r->has_help ||
+        r->has_sample)
         return "UNIT out of place";
     if (!g_str_has_suffix(words[1], end))
         return "a name that does not end with its unit";
@@ -85,7 +88,7 @@ read_labels(struct reader *r, const char *labels)
 static const char *
 read_sample(struct reader *r, const GStrv words)
 {
-    const char *suffix = !r->type                          ? ""
+    const char *suffix = !r->type || r->old                ? ""
                          : g_str_equal(r->type, "counter") ? "_total"
                          : g_str_equal(r->type, "info")    ? "_info"
                                                            : "";
@@ -101,6 +104,8 @@ read_sample(struct reader *r, const GStrv words)
     if (g_str_equal(r->type, "stateset") && !g_str_equal(words[3], "0") &&
         !g_str_equal(words[3], "1"))
         return "a state that is neither 0 nor 1";
+    if (r->old && g_str_equal(r->type, "counter") && !g_str_has_suffix(words[1], "_total"))
+        return "a counter without _total";
     if (g_str_equal(r->type, "counter") && words[3][0] == '-')
         return "a counter below zero";
     r->has_sample = true;
@@ -134,9 +139,10 @@ read_line(struct reader *r, const char *line)
 }
 
 GHashTable *
-openmetrics_read(const char *text, char **ret_why)
+openmetrics_read(const char *text, bool old, char **ret_why)
 {
     struct reader r = {
+        .old = old,
         .families = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL),
         .samples = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free),
     };
@@ -147,9 +153,11 @@ openmetrics_read(const char *text, char **ret_why)
 
     if (!g_utf8_validate(text, -1, NULL))
         why = "not UTF-8";
-    else if (count < 2 || *lines[count - 1] || !g_str_equal(lines[count - 2], "# EOF"))
+    else if (count < 2 || *lines[count - 1])
+        why = "the last line is not whole";
+    else if (!old && !g_str_equal(lines[count - 2], "# EOF"))
         why = "no # EOF as the last line";
-    for (; !why && i < count - 2; i++)
+    for (; !why && i < count - (old ? 1 : 2); i++)
         why = read_line(&r, lines[i]);
     *ret_why = why ? g_strdup_printf("line %u: %s: %s", i, why, i ? lines[i - 1] : "") : NULL;
     g_hash_table_unref(r.families);

@@ -6,6 +6,8 @@
 #pragma once
 
 #include <glib.h>
+#include <stdbool.h>
 
-/* Samples by "name{labels}", as they stand: char * to char *. NULL with @ret_why, the caller's. */
-GHashTable *openmetrics_read(const char *text, char **ret_why);
+/* @old: the older text format of Prometheus, without # EOF and with fewer types. Samples by
+ * "name{labels}", as they stand: char * to char *. NULL with @ret_why, the caller's. */
+GHashTable *openmetrics_read(const char *text, bool old, char **ret_why);

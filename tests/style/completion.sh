@@ -38,7 +38,7 @@ wants()
 }
 
 COMP_WORDBREAKS=$' \t\n"\'><=;|&(:'
-echo 1..22
+echo 1..24
 wants s status snapshot show swap
 wants 'help re' restore replay
 wants l list
@@ -48,6 +48,8 @@ wants 'help si' sim
 wants 'status ' web mail
 wants 'swap w' web
 wants 'metrics m' mail
+wants 'wat' watch
+wants 'watch --metrics-file w' web.vdts
 wants 'restore ' web mail
 wants 'restore web w' web.vdts
 wants 'show w' web.vdts

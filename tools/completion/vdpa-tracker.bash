@@ -67,7 +67,7 @@ _vdpa_tracker()
         case $before in
         -d | --device | --to) wanted=$(_vdpa_tracker_devices "$program" "$word") ;;
         --from) files=yes wanted=$(_vdpa_tracker_devices "$program" "$word") ;;
-        --socket-path | --restore | --output | --features-from) files=yes ;;
+        --socket-path | --restore | --output | --features-from | --metrics-file) files=yes ;;
         -o) files=yes ;;
         --shadow) wanted='auto always never' ;;
         --dirty-width) wanted='chain used' ;;

@@ -51,6 +51,13 @@ static const struct vdt_verb verbs[] = {
      "  vdpa-tracker metrics\n"
      "  vdpa-tracker metrics web | grep in_flight",
      vdt_verb_metrics},
+    {"watch", "", "libvirt's migrations of domains with trackers, as they go",
+     "Connect to libvirt, read-only, and print a line for each phase of each migration of a domain\n"
+     "whose NICs have trackers (\"attach\"), with its times, and for what these trackers say of it.\n"
+     "A connection that breaks is opened again, and everything looked at anew. Ends with Ctrl-C.\n\n"
+     "  vdpa-tracker watch --connect qemu:///system\n"
+     "  vdpa-tracker watch --json --metrics-file /var/lib/node_exporter/vdpa-watch.prom",
+     vdt_verb_watch},
     {"trace", "NAME", "the guest's control commands as they pass, decoded",
      "Print each control queue command of tracker NAME once it is answered: time, command, the\n"
      "device's answer, and how long it took. Ends with the tracker, by --count, or by Ctrl-C.\n\n"

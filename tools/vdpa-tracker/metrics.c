@@ -8,7 +8,7 @@
 
 #include "migration/phase.h"
 
-#define PREFIX "vdpa_tracker"
+#define PREFIX VDT_METRICS_PREFIX
 
 enum type { GAUGE, COUNTER, STATES };
 enum scope { TRACKER, RING, COUNTED, PHASE }; /* COUNTED: data rings whose chains we see */
@@ -131,13 +131,19 @@ add_label(GString *labels, const char *name, const char *value)
     g_string_append_c(labels, '"');
 }
 
-static void
-add_head(GString *text, const char *name, const char *type, const char *unit, const char *help)
+/* The older format knows neither info nor state sets, and a counter by its samples' name. */
+void
+vdt_metrics_head(GString *text, enum vdt_metrics_format format, const char *name, const char *type,
+                 const char *unit, const char *help)
 {
-    g_string_append_printf(text, "# TYPE " PREFIX "%s %s\n", name, type);
-    if (unit)
+    bool old = format == VDT_METRICS_PROMETHEUS, counts = g_str_equal(type, "counter");
+    const char *end = old && counts ? "_total" : old && g_str_equal(type, "info") ? "_info" : "";
+
+    g_string_append_printf(text, "# TYPE " PREFIX "%s%s %s\n", name, end,
+                           old && !counts ? "gauge" : type);
+    if (unit && !old)
         g_string_append_printf(text, "# UNIT " PREFIX "%s %s\n", name, unit);
-    g_string_append_printf(text, "# HELP " PREFIX "%s %s\n", name, help);
+    g_string_append_printf(text, "# HELP " PREFIX "%s%s %s\n", name, end, help);
 }
 
 /* printf() would write a decimal point as the locale has it. */
@@ -239,12 +245,13 @@ add_phases(GString *text, const struct metric *metric, const char *labels, JsonN
 }
 
 static void
-add_family(GString *text, const struct metric *metric, const GPtrArray *trackers)
+add_family(GString *text, enum vdt_metrics_format format, const struct metric *metric,
+           const GPtrArray *trackers)
 {
     static const char *const types[] = {
         [GAUGE] = "gauge", [COUNTER] = "counter", [STATES] = "stateset"};
 
-    add_head(text, metric->name, types[metric->type], metric->unit, metric->help);
+    vdt_metrics_head(text, format, metric->name, types[metric->type], metric->unit, metric->help);
     for (guint i = 0; i < trackers->len; i++) {
         const struct vdt_listed_tracker *tracker = trackers->pdata[i];
         g_autoptr(GString) labels = g_string_new(NULL);
@@ -264,11 +271,11 @@ add_family(GString *text, const struct metric *metric, const GPtrArray *trackers
 }
 
 char *
-vdt_metrics_text(const GPtrArray *trackers)
+vdt_metrics_text(const GPtrArray *trackers, enum vdt_metrics_format format)
 {
     GString *text = g_string_new(NULL);
 
-    add_head(text, "_up", "gauge", NULL, "Whether a tracker answers.");
+    vdt_metrics_head(text, format, "_up", "gauge", NULL, "Whether a tracker answers.");
     for (guint i = 0; i < trackers->len; i++) {
         const struct vdt_listed_tracker *tracker = trackers->pdata[i];
         g_autoptr(GString) labels = g_string_new(NULL);
@@ -276,7 +283,7 @@ vdt_metrics_text(const GPtrArray *trackers)
         add_label(labels, "tracker", tracker->name);
         g_string_append_printf(text, PREFIX "_up{%s} %d\n", labels->str, tracker->status != NULL);
     }
-    add_head(text, "", "info", NULL, "What a tracker is.");
+    vdt_metrics_head(text, format, "", "info", NULL, "What a tracker is.");
     for (guint i = 0; i < trackers->len; i++) {
         const struct vdt_listed_tracker *tracker = trackers->pdata[i];
         g_autoptr(GString) labels = g_string_new(NULL);
@@ -291,7 +298,8 @@ vdt_metrics_text(const GPtrArray *trackers)
             g_string_append_printf(text, PREFIX "_info{%s} 1\n", labels->str);
     }
     for (unsigned i = 0; i < G_N_ELEMENTS(metrics); i++)
-        add_family(text, &metrics[i], trackers);
-    g_string_append(text, "# EOF\n");
+        add_family(text, format, &metrics[i], trackers);
+    if (format == VDT_METRICS_OPEN)
+        g_string_append(text, "# EOF\n");
     return g_string_free(text, FALSE);
 }

@@ -76,3 +76,4 @@ int vdt_verb_status(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_swap(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_top(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_trace(const struct vdt_verb *verb, int argc, char **argv);
+int vdt_verb_watch(const struct vdt_verb *verb, int argc, char **argv);

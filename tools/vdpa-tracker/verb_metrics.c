@@ -10,7 +10,12 @@
 int
 vdt_verb_metrics(const struct vdt_verb *verb, int argc, char **argv)
 {
-    const GOptionEntry entries[] = {{NULL}};
+    gboolean textfile = FALSE;
+    const GOptionEntry entries[] = {
+        {"textfile", 't', 0, G_OPTION_ARG_NONE, &textfile,
+         "As node_exporter's textfile collector reads it", NULL},
+        {NULL},
+    };
     GError *error = NULL;
     int exit_code;
 
@@ -19,7 +24,8 @@ vdt_verb_metrics(const struct vdt_verb *verb, int argc, char **argv)
     g_autoptr(GPtrArray) trackers = vdt_tracker_list(argc > 1 ? argv[1] : NULL, WAIT_MS, &error);
     if (!trackers)
         return vdt_verb_fail(false, error);
-    g_autofree char *text = vdt_metrics_text(trackers);
+    g_autofree char *text =
+        vdt_metrics_text(trackers, textfile ? VDT_METRICS_PROMETHEUS : VDT_METRICS_OPEN);
     fputs(text, stdout);
     return VDT_EXIT_DONE;
 }
