@@ -96,7 +96,7 @@ positions_agree(const struct vdt_shadow_ring *ring)
 }
 
 enum vdt_mode
-vdt_shadow_choose_mode(struct vdt_shadow *s, const char **ret_reason)
+vdt_shadow_choose_mode(struct vdt_shadow *s, bool anew, const char **ret_reason)
 {
     const struct vdt_device_info *info = &s->dev->info;
     bool packed = s->negotiation.device & VDT_BIT(VIRTIO_F_RING_PACKED);
@@ -119,9 +119,11 @@ vdt_shadow_choose_mode(struct vdt_shadow *s, const char **ret_reason)
          "the driver is not known to re-address suspended rings"},
         {packed && !in_order,
          "packed rings tell what is in flight only with IN_ORDER: used entries overwrite it"},
-        {s->events.late && s->events.late(s->ctx), "the device takes part of the control state "
-                                                   "only with its rings enabled: they start empty"},
-        {s->first_frame != NULL, "a frame of our own goes out first"},
+        {anew && s->events.late && s->events.late(s->ctx),
+         "the device takes part of the control state only with its rings enabled: they start "
+         "empty"},
+        {anew && s->first_frame, "a frame of our own went out first: since then the device's "
+                                 "transmit ring stands elsewhere than the guest's"},
     };
 
     /* What a ring that runs has in flight is known only once it stands. */

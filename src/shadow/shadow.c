@@ -291,7 +291,7 @@ out_of_date(struct vdt_shadow *s)
     if (s->mode == VDT_MODE_STOPPED)
         return true;
     /* Into shadow at once; back to passthrough when nothing forbids it, which the thaw may find. */
-    bool shadow = vdt_shadow_choose_mode(s, &reason) == VDT_MODE_SHADOW;
+    bool shadow = vdt_shadow_choose_mode(s, false, &reason) == VDT_MODE_SHADOW;
     return shadow != (s->mode == VDT_MODE_SHADOW) &&
            (shadow || s->options.policy != VDT_SHADOW_ALWAYS);
 }

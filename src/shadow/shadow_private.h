@@ -88,6 +88,7 @@ struct vdt_shadow {
     GSource *config_source, *attention_source; /* owned */
     GSource *update_clock;                     /* owned: rings while an update is scheduled */
     unsigned retries;                          /* of an update that failed */
+    bool looking_again;                        /* an update is to try passthrough after a start */
     int64_t frozen_at, frozen_us;
     char *unmigratable;   /* owned */
     uint8_t *first_frame; /* owned */
@@ -157,7 +158,8 @@ void vdt_shadow_stop_guest_cvq(struct vdt_shadow *s);
 void vdt_shadow_rest(struct vdt_shadow *s); /* frozen or stopped: the device goes back to reset */
 
 /* passthrough.c */
-enum vdt_mode vdt_shadow_choose_mode(struct vdt_shadow *s, const char **ret_reason);
+/* @anew: for rings that start, not for those that run. */
+enum vdt_mode vdt_shadow_choose_mode(struct vdt_shadow *s, bool anew, const char **ret_reason);
 /* A suspended device's ring that it worked on itself: position and in-flight list from the device
  * and the guest's rings; not exact where they cannot tell. */
 void vdt_shadow_read_direct(struct vdt_shadow *s, uint32_t ring);

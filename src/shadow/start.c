@@ -288,7 +288,7 @@ start_cold(struct vdt_shadow *s, GError **error)
         if (vdt_shadow_ring_wanted(s, i) && !vdt_shadow_settle_position(s, i, error))
             return false;
     }
-    enum vdt_mode mode = vdt_shadow_choose_mode(s, &reason);
+    enum vdt_mode mode = vdt_shadow_choose_mode(s, true, &reason);
     if (bring_up(s, mode, error)) {
         s->mode = mode;
         s->mode_reason = reason;
@@ -312,7 +312,7 @@ start_warm(struct vdt_shadow *s)
 
     if (s->mode != VDT_MODE_FROZEN || !s->suspended || s->cold || !info->resume || !same_rings(s))
         return false;
-    enum vdt_mode mode = vdt_shadow_choose_mode(s, &reason);
+    enum vdt_mode mode = vdt_shadow_choose_mode(s, false, &reason);
     if (mode != s->thawed_mode && !info->readdress)
         return false;
 
@@ -352,6 +352,22 @@ vdt_shadow_stop_guest_cvq(struct vdt_shadow *s)
     ring->kept = ring->exact = true;
 }
 
+/* Some reasons for shadow are those of a start, and over when the device runs. Once only: where the
+ * way to passthrough ends in another start there is none. */
+static void
+look_again(struct vdt_shadow *s, bool started)
+{
+    const struct vdt_device_info *info = &s->dev->info;
+    bool looked = s->looking_again;
+    const char *reason;
+
+    s->looking_again = started && !looked && s->mode == VDT_MODE_SHADOW && info->resume &&
+                       info->readdress &&
+                       vdt_shadow_choose_mode(s, false, &reason) == VDT_MODE_PASSTHROUGH;
+    if (s->looking_again)
+        vdt_shadow_schedule_update(s);
+}
+
 bool
 vdt_shadow_thaw(struct vdt_shadow *s, GError **error)
 {
@@ -362,7 +378,8 @@ vdt_shadow_thaw(struct vdt_shadow *s, GError **error)
         vdt_shadow_rest(s);
         return true;
     }
-    if (!start_warm(s) && !start_cold(s, error))
+    bool warm = start_warm(s);
+    if (!warm && !start_cold(s, error))
         return false;
     s->suspended = false;
     if (was_frozen)
@@ -377,5 +394,6 @@ vdt_shadow_thaw(struct vdt_shadow *s, GError **error)
     }
     if (s->events.running)
         s->events.running(s->ctx);
+    look_again(s, !warm);
     return true;
 }
