@@ -31,21 +31,6 @@ add_bool(JsonBuilder *builder, const char *name, bool value)
 }
 
 static void
-add_names(JsonBuilder *builder, uint32_t type, const char *name, uint64_t features)
-{
-    json_builder_set_member_name(builder, name);
-    json_builder_begin_array(builder);
-    for (unsigned bit = 0; bit < 64; bit++) {
-        const char *known = vdt_feature_name(type, bit);
-        g_autofree char *number = g_strdup_printf("bit%u", bit);
-
-        if (features >> bit & 1)
-            json_builder_add_string_value(builder, known ? known : number);
-    }
-    json_builder_end_array(builder);
-}
-
-static void
 add_withheld(struct vdt_nic *nic, JsonBuilder *builder, uint64_t withheld)
 {
     json_builder_set_member_name(builder, "withheld");
@@ -73,10 +58,10 @@ add_features(struct vdt_nic *nic, JsonBuilder *builder)
 
     json_builder_set_member_name(builder, "features");
     json_builder_begin_object(builder);
-    add_names(builder, nic->device_id, "device", device);
-    add_names(builder, nic->device_id, "offered", negotiation->offered);
-    add_names(builder, nic->device_id, "acked", negotiation->acked);
-    add_names(builder, nic->device_id, "negotiated", negotiation->device);
+    vdt_describe_features(builder, "device", nic->device_id, device);
+    vdt_describe_features(builder, "offered", nic->device_id, negotiation->offered);
+    vdt_describe_features(builder, "acked", nic->device_id, negotiation->acked);
+    vdt_describe_features(builder, "negotiated", nic->device_id, negotiation->device);
     add_withheld(nic, builder, device & ~negotiation->offered);
     json_builder_end_object(builder);
 }

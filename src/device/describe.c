@@ -32,16 +32,16 @@ add_address(JsonBuilder *builder, const char *name, uint64_t address)
     add_text(builder, name, text);
 }
 
-static void
-add_features(JsonBuilder *builder, const struct vdt_device_info *info)
+void
+vdt_describe_features(JsonBuilder *builder, const char *name, uint32_t device_id, uint64_t features)
 {
-    json_builder_set_member_name(builder, "features");
+    json_builder_set_member_name(builder, name);
     json_builder_begin_array(builder);
     for (unsigned bit = 0; bit < 64; bit++) {
-        const char *known = vdt_feature_name(info->device_id, bit);
+        const char *known = vdt_feature_name(device_id, bit);
         g_autofree char *number = g_strdup_printf("bit%u", bit);
 
-        if (info->features >> bit & 1)
+        if (features >> bit & 1)
             json_builder_add_string_value(builder, known ? known : number);
     }
     json_builder_end_array(builder);
@@ -59,7 +59,7 @@ vdt_device_describe(struct vdt_device *dev)
     add_text(builder, "driver", info->driver);
     add_count(builder, "type", info->device_id);
     add_count(builder, "vendor", info->vendor_id);
-    add_features(builder, info);
+    vdt_describe_features(builder, "features", info->device_id, info->features);
     add_count(builder, "rings", info->rings);
     add_count(builder, "ring_max", info->ring_max);
     add_address(builder, "iova_first", info->iova_first);

@@ -115,3 +115,6 @@ bool vdt_device_lacks(struct vdt_device *dev, const char *op, GError **error);
 
 /* What is known about it, for people and scripts: a JSON object. Caller frees. */
 JsonNode *vdt_device_describe(struct vdt_device *dev);
+/* Member @name of the object in @builder: a list of names, "bitN" where there is none. */
+void vdt_describe_features(JsonBuilder *builder, const char *name, uint32_t device_id,
+                           uint64_t features);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "device/inventory.h"
+
+#include "device/device.h"
 #include "device/vhost_driver.h"
 #include "virtio/features.h"
 
@@ -26,20 +28,12 @@ add_count(JsonBuilder *builder, const char *name, bool told, uint64_t count)
 static void
 add_names(JsonBuilder *builder, const char *name, bool told, uint32_t type, uint64_t features)
 {
-    json_builder_set_member_name(builder, name);
-    if (!told) {
-        json_builder_add_null_value(builder);
+    if (told) {
+        vdt_describe_features(builder, name, type, features);
         return;
     }
-    json_builder_begin_array(builder);
-    for (unsigned bit = 0; bit < 64; bit++) {
-        const char *known = vdt_feature_name(type, bit);
-        g_autofree char *number = g_strdup_printf("bit%u", bit);
-
-        if (features >> bit & 1)
-            json_builder_add_string_value(builder, known ? known : number);
-    }
-    json_builder_end_array(builder);
+    json_builder_set_member_name(builder, name);
+    json_builder_add_null_value(builder);
 }
 
 static void

@@ -86,8 +86,10 @@ Test(sim_knobs, requests_in_flight_survive_a_move_of_the_ring)
 
     nic_run(&nic, "sim:null,hold=3", NIC_SPLIT, 0);
     send_frames(&nic, 3);
-    cr_assert_eq(reap(&nic, 1, ids, 3, 50), 0);
+    for (unsigned ms = 0; ms < NIC_TIMEOUT_MS && nic_counter(&nic, 1, "in_flight") < 3; ms++)
+        g_usleep(1000);
     cr_assert(DO(nic, suspend));
+    cr_assert_eq(reap(&nic, 1, ids, 3, 0), 0);
     cr_assert(DO(nic, get_base, 1, &pos));
     nic_tell_ring(&nic, 1, pos);
     cr_assert(DO(nic, set_enable, 1, false));
