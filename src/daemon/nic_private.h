@@ -106,6 +106,8 @@ struct vdt_nic {
     /* for status */
     uint64_t loads, saves, restores, swaps;
     int64_t swap_opened_us, swap_frozen_us; /* of the last swap */
+    /* Real time, of the guest's last stop (its first ring) and start: two hosts' make a downtime. */
+    int64_t stopped_us, started_us;
 };
 
 /* nic.c */

@@ -70,6 +70,8 @@ freeze_merge(struct vdt_nic *nic, struct vdt_snapshot *now, const bool stopped[V
 static void
 enter_stopped(struct vdt_nic *nic)
 {
+    nic->stopped_us =
+        g_get_real_time() - (g_get_monotonic_time() - vdt_shadow_frozen_at(nic->shadow));
     if (nic->phase == VDT_PHASE_RUNNING || nic->phase == VDT_PHASE_LOGGING)
         vdt_nic_enter(nic, VDT_PHASE_STOPPED);
     vdt_nic_journal_stopped(nic);
@@ -256,6 +258,8 @@ vdt_nic_state_running(struct vdt_nic *nic)
 {
     if (!vdt_collect_traffic(nic->shadow))
         return;
+    if (nic->phase != VDT_PHASE_RUNNING && nic->phase != VDT_PHASE_LOGGING)
+        nic->started_us = g_get_real_time();
     if (nic->phase < VDT_PHASE_OPENING)
         vdt_nic_enter(nic, nic->logging ? VDT_PHASE_LOGGING : VDT_PHASE_RUNNING);
     if (nic->loaded && nic->adopted && loaded_taken(nic)) {

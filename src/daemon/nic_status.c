@@ -165,6 +165,13 @@ add_phases(struct vdt_nic *nic, JsonBuilder *builder)
     json_builder_end_object(builder);
 }
 
+/* 0 stays 0: never. */
+static uint64_t
+real_time(int64_t monotonic)
+{
+    return monotonic ? (uint64_t) (g_get_real_time() - g_get_monotonic_time() + monotonic) : 0;
+}
+
 JsonNode *
 vdt_nic_status(struct vdt_nic *nic)
 {
@@ -186,6 +193,7 @@ vdt_nic_status(struct vdt_nic *nic)
     add_bool(builder, "logging", vdt_shadow_logging(nic->shadow));
     add_count(builder, "dirty_pages", vdt_shadow_dirty_pages(nic->shadow));
     add_count(builder, "frozen_us", (uint64_t) vdt_shadow_frozen_us(nic->shadow));
+    add_count(builder, "frozen_from_us", real_time(vdt_shadow_thawed_from(nic->shadow)));
     add_phases(nic, builder);
     add_count(builder, "virtio_status", vdt_shadow_status(nic->shadow));
     add_count(builder, "protocol_features", nic->protocol_features);
@@ -208,6 +216,8 @@ vdt_nic_status(struct vdt_nic *nic)
     json_builder_set_member_name(builder, "recovery");
     vdt_nic_recover_status(nic, builder);
     add_text(builder, "arrival", vdt_nic_arrival_name(nic));
+    add_count(builder, "stopped_us", (uint64_t) nic->stopped_us);
+    add_count(builder, "started_us", (uint64_t) nic->started_us);
     json_builder_set_member_name(builder, "carried");
     json_builder_begin_object(builder);
     add_count(builder, "saves", nic->saves);

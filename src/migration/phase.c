@@ -5,13 +5,16 @@
 
 #define TO(phase) (1u << VDT_PHASE_##phase)
 
-/* From every phase of rest a guest may start, stop or vanish; a swap goes through its steps. */
+/* From every phase of rest a guest may start, stop or vanish; a swap goes through its steps. A
+ * start is one into the log where the VMM still migrates: it goes on after a failure, or after
+ * ours. */
 static const struct {
     const char *name;
     unsigned next;
 } phases[VDT_PHASE_COUNT] = {
-    [VDT_PHASE_IDLE] = {"idle", TO(IDLE) | TO(LOADED) | TO(RUNNING) | TO(SAVED) | TO(OPENING)},
-    [VDT_PHASE_LOADED] = {"loaded", TO(LOADED) | TO(IDLE) | TO(RUNNING)},
+    [VDT_PHASE_IDLE] = {"idle", TO(IDLE) | TO(LOADED) | TO(RUNNING) | TO(LOGGING) | TO(SAVED) |
+                                    TO(OPENING)},
+    [VDT_PHASE_LOADED] = {"loaded", TO(LOADED) | TO(IDLE) | TO(RUNNING) | TO(LOGGING)},
     [VDT_PHASE_RUNNING] = {"running",
                            TO(RUNNING) | TO(LOGGING) | TO(STOPPED) | TO(IDLE) | TO(OPENING)},
     [VDT_PHASE_LOGGING] = {"logging", TO(LOGGING) | TO(RUNNING) | TO(STOPPED) | TO(IDLE)},

@@ -229,4 +229,7 @@ bool vdt_shadow_logging(const struct vdt_shadow *shadow);
 /* Why a migration would have to be refused now (device misbehaved, in-flight unknown), or NULL. */
 const char *vdt_shadow_unmigratable(const struct vdt_shadow *shadow);
 uint64_t vdt_shadow_dirty_pages(const struct vdt_shadow *shadow);
-int64_t vdt_shadow_frozen_us(const struct vdt_shadow *shadow); /* length of the last freeze..thaw */
+/* Length and beginning (monotonic) of the last freeze..thaw; beginning of the last freeze. */
+int64_t vdt_shadow_frozen_us(const struct vdt_shadow *shadow);
+int64_t vdt_shadow_thawed_from(const struct vdt_shadow *shadow);
+int64_t vdt_shadow_frozen_at(const struct vdt_shadow *shadow);

@@ -90,6 +90,7 @@ struct vdt_shadow {
     unsigned retries;                          /* of an update that failed */
     bool looking_again;                        /* an update is to try passthrough after a start */
     int64_t frozen_at, frozen_us;
+    int64_t thawed_from; /* beginning of the freeze that @frozen_us is the length of */
     char *unmigratable;   /* owned */
     uint8_t *first_frame; /* owned */
     uint32_t first_frame_len;

@@ -382,8 +382,10 @@ vdt_shadow_thaw(struct vdt_shadow *s, GError **error)
     if (!warm && !start_cold(s, error))
         return false;
     s->suspended = false;
-    if (was_frozen)
+    if (was_frozen) {
+        s->thawed_from = s->frozen_at;
         s->frozen_us = g_get_monotonic_time() - s->frozen_at;
+    }
     if (s->cvq_running && !vdt_shadow_cvq_wanted(s))
         stop_guest_cvq(s);
     if (!vdt_shadow_attach_all(s, error) ||

@@ -185,6 +185,18 @@ vdt_shadow_dirty_pages(const struct vdt_shadow *s)
 }
 
 int64_t
+vdt_shadow_thawed_from(const struct vdt_shadow *s)
+{
+    return s->thawed_from;
+}
+
+int64_t
+vdt_shadow_frozen_at(const struct vdt_shadow *s)
+{
+    return s->frozen_at;
+}
+
+int64_t
 vdt_shadow_frozen_us(const struct vdt_shadow *s)
 {
     return s->frozen_us;

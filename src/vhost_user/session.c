@@ -348,6 +348,10 @@ handle_message(struct vdt_session *session, struct vdt_message *message)
         return;
     }
 
+    if (known)
+        vdt_debug("vhost-user: %s 0x%" G_GINT64_MODIFIER "x", rule->name,
+                  message->header.size >= 8 ? message->payload.u64 : 0);
+
     /* UML asks for an answer in the very request that negotiates answers. */
     bool acks =
         vdt_session_has(session, VHOST_USER_PROTOCOL_F_REPLY_ACK) ||

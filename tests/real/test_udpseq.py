@@ -71,8 +71,19 @@ def whole_stream(port):
           'now': before - 1 <= stamps[0] <= stamps[-1] <= time.time() * 1e6})
 
 
+def cut_short(port):
+    with subprocess.Popen([UDPSEQ, 'send', '127.0.0.1', str(port), '1000', '60'], stdout=subprocess.PIPE) as sender:
+        time.sleep(0.3)
+        sender.terminate()
+        said = json.loads(sender.communicate(timeout=20)[0])['sent']
+    case('a sender that is told to end says what it sent', {'some': True}, {'some': 0 < said < 10000})
+
+
 case('a stream without a fault has no gap', {'sent': 1000, 'received': 1000, 'lost': 0, 'duplicated': 0,
      'reordered': 0, 'foreign': 0, 'gaps': [], 'ended': True}, receive(whole_stream))
+
+case('a stream that is cut short has its end all the same', {'lost': 0, 'duplicated': 0, 'ended': True},
+     receive(cut_short))
 
 result = by_hand([0, 1, 2, 5, 4, 5, 8])
 case('lost, doubled and reordered datagrams are told apart', {'sent': 10, 'received': 6, 'lost': 4,

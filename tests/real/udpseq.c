@@ -14,6 +14,8 @@
  * STAMP_FILE becomes a JSON array of the time at which each number was sent: what was lost cannot
  * tell that itself, and its neighbours may be far away where the sender did not get to run.
  *
+ * SIGTERM ends a sender early, with its end marks and its report.
+ *
  * READY_FILE appears when the port is bound; before that the kernel would answer with ICMP.
  */
 #include <arpa/inet.h>
@@ -22,6 +24,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -54,6 +57,7 @@ struct arrival {
 };
 
 struct sent {
+    uint64_t total;
     uint64_t refused; /* by a full queue below us, then sent after all */
     uint64_t blocked; /* the longest time that sending one took, us */
 };
@@ -73,6 +77,14 @@ struct receiver {
     bool comma;
 };
 
+static volatile sig_atomic_t enough;
+
+static void
+on_signal(int number)
+{
+    enough = number;
+}
+
 static uint64_t
 now_us(clockid_t clock)
 {
@@ -88,7 +100,7 @@ sleep_until(uint64_t us)
     struct timespec time = {.tv_sec = (time_t) (us / 1000000),
                             .tv_nsec = (long) (us % 1000000) * 1000};
 
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, NULL) == EINTR) {
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, NULL) == EINTR && !enough) {
     }
 }
 
@@ -150,7 +162,7 @@ send_numbers(int fd, const struct sockaddr_in *to, struct datagram *datagram, ui
 {
     uint64_t next = now_us(CLOCK_MONOTONIC);
 
-    for (uint64_t number = 0; number < total; number++) {
+    for (uint64_t number = 0; number < total && !enough; number++) {
         uint64_t before = now_us(CLOCK_MONOTONIC), took;
 
         datagram->number = htobe64(number);
@@ -158,6 +170,7 @@ send_numbers(int fd, const struct sockaddr_in *to, struct datagram *datagram, ui
             return false;
         }
         stamps[number] = be64toh(datagram->sent_us);
+        sent->total = number + 1;
         took = now_us(CLOCK_MONOTONIC) - before;
         sent->blocked = took > sent->blocked ? took : sent->blocked;
         /* After a stall the stream is late; a burst to catch up would overflow the next queue. */
@@ -171,10 +184,9 @@ send_numbers(int fd, const struct sockaddr_in *to, struct datagram *datagram, ui
 }
 
 static bool
-send_end(int fd, const struct sockaddr_in *to, struct datagram *datagram, uint64_t total,
-         struct sent *sent)
+send_end(int fd, const struct sockaddr_in *to, struct datagram *datagram, struct sent *sent)
 {
-    datagram->number = htobe64(total);
+    datagram->number = htobe64(sent->total);
     datagram->end = htobe32(1);
     for (unsigned int i = 0; i < END_COPIES; i++) {
         if (!put(fd, to, datagram, &sent->refused)) {
@@ -196,13 +208,13 @@ send_stream(const struct sockaddr_in *to, uint64_t rate, uint64_t total, const c
               getrandom(&datagram.stream, sizeof(datagram.stream), 0) ==
                   (ssize_t) sizeof(datagram.stream) &&
               send_numbers(fd, to, &datagram, stamps, total, rate, &sent) &&
-              (stamp_file == NULL || write_stamps(stamp_file, stamps, total)) &&
-              send_end(fd, to, &datagram, total, &sent);
+              (stamp_file == NULL || write_stamps(stamp_file, stamps, sent.total)) &&
+              send_end(fd, to, &datagram, &sent);
     int result = ok ? 0 : fail("send");
 
     if (ok) {
         printf("{\"sent\": %llu, \"refused\": %llu, \"longest_block_us\": %llu}\n",
-               (unsigned long long) total, (unsigned long long) sent.refused,
+               (unsigned long long) sent.total, (unsigned long long) sent.refused,
                (unsigned long long) sent.blocked);
     }
     if (fd >= 0) {
@@ -402,6 +414,7 @@ main(int argc, char **argv)
         number_from(argv[4], 1000000, &rate) && number_from(argv[5], 3600, &seconds) &&
         rate * seconds <= MAX_COUNT) {
         to.sin_port = htons((uint16_t) port);
+        (void) signal(SIGTERM, on_signal);
         return send_stream(&to, rate, rate * seconds, argv[6]);
     }
     if ((argc == 4 || argc == 5) && strcmp(argv[1], "recv") == 0 &&
