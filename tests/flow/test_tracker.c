@@ -141,47 +141,6 @@ Test(tracker, swap_takes_state_and_traffic_along)
     end(&vm, &a);
 }
 
-static bool
-passes_through(void)
-{
-    int64_t end = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;
-    bool direct = false;
-
-    do {
-        g_autoptr(JsonNode) status = vm_cli_json("status", "a", NULL);
-        const char *mode = json_object_get_string_member(json_node_get_object(status), "mode");
-        direct = g_str_equal(mode, "passthrough");
-    } while (!direct && g_get_monotonic_time() < end);
-    return direct;
-}
-
-/* With settings of single rings a start has to begin with empty rings, in shadow. */
-Test(tracker, swap_ends_in_passthrough_where_it_began_there)
-{
-    const uint8_t coal[12] = {1, 0, 0, 0, 5, 0, 0, 0, 6, 0, 0, 0};
-    struct tracker a;
-    struct vm vm;
-
-    begin(&vm, &a, "sim:loop",
-          CONTROL | VDT_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) | VDT_BIT(VIRTIO_NET_F_NOTF_COAL) |
-              VDT_BIT(VIRTIO_NET_F_VQ_NOTF_COAL));
-    configure(&vm);
-    cr_assert_eq(vm_command(&vm, VIRTIO_NET_CTRL_NOTF_COAL, VIRTIO_NET_CTRL_NOTF_COAL_VQ_SET, coal,
-                            sizeof(coal)),
-                 0);
-    vm_traffic(&vm, 50);
-    cr_assert(passes_through());
-    for (unsigned i = 0; i < 3; i++) {
-        cr_assert_eq(vm_cli(NULL, NULL, "swap", "a", "--device", "sim:loop,latency=50", NULL), 0);
-        cr_assert(passes_through(), "after swap %u", i);
-        vm_traffic(&vm, 50);
-    }
-    cr_assert_eq(vm_command(&vm, VIRTIO_NET_CTRL_ANNOUNCE, VIRTIO_NET_CTRL_ANNOUNCE_ACK, NULL, 0),
-                 0);
-    cr_assert(vm_control_matches("a", NULL));
-    end(&vm, &a);
-}
-
 /* The control queue lies behind all pairs, the guest's and each device's own. */
 Test(tracker, control_queue_is_found_behind_other_numbers_of_pairs)
 {
