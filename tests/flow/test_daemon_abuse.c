@@ -301,6 +301,10 @@ Test(daemon_abuse, output_that_is_lost_is_a_failure)
         cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == outputs[i].exit_code, "%s: 0x%x",
                   outputs[i].redirect, status);
     }
+    /* As of "| head": no success, and nobody has to be told. */
+    cr_expect_eq(system("text=$( { { sleep 0.3; " VDT_TRACKER_EXE " help 2>&3; test $? = 1 ||"
+                        " echo success >&3; } | true; } 3>&1); test -z \"$text\""),
+                 0);
     cr_assert_eq(tracker_end(&a), 0);
 }
 

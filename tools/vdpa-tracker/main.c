@@ -224,13 +224,14 @@ fill_standard_fds(void)
     return true;
 }
 
-/* What did not reach standard output is no success. */
+/* What did not reach standard output is no success, with no message for who has seen enough. */
 static int
 end_output(int exit_code)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))
         return exit_code;
-    fprintf(stderr, "vdpa-tracker: cannot write to standard output: %s\n", g_strerror(errno));
+    if (errno != EPIPE)
+        fprintf(stderr, "vdpa-tracker: cannot write to standard output: %s\n", g_strerror(errno));
     return exit_code == VDT_EXIT_DONE ? VDT_EXIT_FAILED : exit_code;
 }
 
