@@ -20,10 +20,13 @@ block() {
     check 'they are right' all_right plain
     same 'the device works on the guest'"'"'s ring again' passthrough "$(status disk .mode)"
     check 'a network device is not the same disk' in_lab "vdpa-tracker check --from $(node blk1) --to $(node sim0); [ \$? -eq 3 ]"
-    check 'it is swapped while it works' in_lab "guest work 10 >/tmp/work.out &
-        vdpa-tracker swap disk --device $(node blk1) && [ ! -s /tmp/work.out ] &&
-        for name in $(node blk0) $(node blk1) $(node blk0); do vdpa-tracker swap disk --device \$name || exit 1; done; wait" 60
+    check 'it is swapped while it works' in_lab "rm -f /tmp/swapped
+        (until [ -e /tmp/swapped ]; do guest work 1 >/tmp/work.out || exit 1; done) & worker=\$!
+        for name in $(node blk1) $(node blk0) $(node blk1) $(node blk0); do vdpa-tracker swap disk --device \$name || code=1; done
+        touch /tmp/swapped
+        wait \$worker && exit \${code:-0}" 60
     lab 'cat /tmp/work.out' >"$work/swapped.json"
+    check 'with requests under way' true_of swapped ".requests > $(answer plain .requests) + 1024"
     check 'and its blocks are right' all_right swapped
     same 'it is on the disk that it came to' disk "$(listed | awk '$1 == "blk0" { print $4 }')"
     check 'the guest ends' in_lab guest_close

@@ -3,7 +3,7 @@
 # A part of kernel-vdpa: what a move to another card costs, and what of that is the card's own.
 
 many=4094
-rounds=6 # of two swaps each
+rounds=5 # of two swaps each
 
 # column FILE N: its middle and its least.
 column() {
@@ -11,7 +11,7 @@ column() {
 }
 
 # Frozen, of which replay, commands; then the same VLANs by kernel-bare on the card that was left, in
-# microseconds, and how many it took. A line a swap.
+# microseconds (the middle of three), and how many it took. A line a swap.
 swaps() {
     in_lab "for n in \$(seq $1); do for way in '$(node vdpa1) $(node vdpa0)' '$(node vdpa0) $(node vdpa1)'; do
             set -- \$way
@@ -25,7 +25,7 @@ timing() {
     local part='time: ' frozen replay bare all
     must 'a guest on the first card' in_lab "tracker_start src --device $(node vdpa0) && guest_open"
     must 'that sets nothing' guest_does idle 'begin /run/vt/src.sock' still
-    check 'it is swapped there and back' swaps 2
+    check 'it is swapped there and back' swaps 1
     cp "$work/check.out" "$work/few"
     must 'it has all VLANs' in_lab "vdpa-tracker snapshot src -o /tmp/few.vdts && kernel-vlans /tmp/few.vdts /tmp/many.vdts $many &&
         vdpa-tracker restore src /tmp/many.vdts"
@@ -42,11 +42,11 @@ timing() {
     bare=$(column "$work/many" 4)
     all=$(awk 'NR == 1 { print $3 }' "$work/many")
     note "swap of $all commands: $frozen us without the card, of which replay ${replay% *} (least ${replay#* })"
-    note "a bare loop of $many of them: ${bare% *} us (least ${bare#* })"
+    note "a bare loop of $many of them, each time the middle of three: ${bare% *} us (least ${bare#* })"
     note "replay takes $((100 * ${replay% *} / ${bare% *})) % of that by medians, $((100 * ${replay#* } / ${bare#* })) % by the least"
     # Emulated processors on a busy machine: only what is far off is an error.
     check 'replay is about as fast as the card' \
-        test $((100 * ${replay% *} / ${bare% *})) -le 150 -o $((100 * ${replay#* } / ${bare#* })) -le 150
+        test $((100 * ${replay% *} / ${bare% *})) -le 200 -o $((100 * ${replay#* } / ${bare#* })) -le 200
     check 'the guest ends' in_lab guest_close
     check 'the tracker ends' in_lab 'tracker_stop src'
     check 'the kernel is quiet' kernel_quiet
