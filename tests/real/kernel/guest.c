@@ -157,7 +157,7 @@ launch(struct guest *guest, const char *socket, unsigned vlans, uint64_t seed, J
         return fail(error, "the guest has no thread");
     /* What a slow machine and the network behind the cards can take without dropping any. */
     guest->traffic.batch = 2;
-    guest->traffic.pace_us = 2000;
+    guest->traffic.pace_us = 4000;
     guest->traffic.command_gap_us = 1000;
     guest->there = true;
     if (!vdt_vmm_start(vmm, &guest->driver, NULL, error))
