@@ -2,6 +2,7 @@
 #include "daemon/control_interface.h"
 
 #include <gio/gio.h>
+#include <string.h>
 
 #include <vdpa-tracker/error.h>
 
@@ -126,6 +127,50 @@ on_restore(VdtTracker1 *skeleton, GDBusMethodInvocation *call, GVariant *state,
                                             snapshot->live ? "true" : "false", commands,
                                             snapshot->live ? 0 : vdt_snapshot_requests(snapshot));
     vdt_tracker1_complete_restore(skeleton, call, text);
+    return TRUE;
+}
+
+/* Addresses of six bytes each into @macs, which holds @most. False: not that. */
+static bool
+take_macs(GVariant *variant, uint8_t (*macs)[6], unsigned most, uint16_t *ret_count)
+{
+    gsize len;
+    const uint8_t *bytes = g_variant_get_fixed_array(variant, &len, 1);
+
+    if (len % 6 != 0 || len / 6 > most)
+        return false;
+    memcpy(macs, bytes, len);
+    *ret_count = (uint16_t) (len / 6);
+    return true;
+}
+
+static gboolean
+on_filter(VdtTracker1 *skeleton, GDBusMethodInvocation *call, GVariant *mac, gboolean promisc,
+          gboolean allmulti, GVariant *unicast, GVariant *multicast,
+          struct vdt_control_interface *self)
+{
+    g_autofree struct vdt_nic_filter *filter = g_new0(struct vdt_nic_filter, 1);
+    uint16_t one = 0;
+    unsigned commands;
+    GError *error = NULL;
+
+    filter->promisc = promisc;
+    filter->allmulti = allmulti;
+    if (!take_macs(mac, &filter->mac, 1, &one) || one != 1 ||
+        !take_macs(unicast, filter->unicast, VDT_MAC_TABLE_MAX, &filter->unicast_count) ||
+        !take_macs(multicast, filter->multicast, VDT_MAC_TABLE_MAX, &filter->multicast_count)) {
+        g_set_error(&error, VDT_ERROR, VDT_ERROR_USAGE,
+                    "addresses have six bytes, and each list %u of them at most",
+                    VDT_MAC_TABLE_MAX);
+        answer_error(call, error);
+        return TRUE;
+    }
+    if (!vdt_nic_filter(self->nic, filter, &commands, &error)) {
+        answer_error(call, error);
+        return TRUE;
+    }
+    g_autofree char *text = g_strdup_printf("{\"commands\":%u}", commands);
+    vdt_tracker1_complete_filter(skeleton, call, text);
     return TRUE;
 }
 
@@ -262,6 +307,7 @@ vdt_control_interface_new(struct vdt_nic *nic, const char *name, GError **error)
     g_signal_connect(self->skeleton, "handle-snapshot", G_CALLBACK(on_snapshot), self);
     g_signal_connect(self->skeleton, "handle-snapshot-as", G_CALLBACK(on_snapshot_as), self);
     g_signal_connect(self->skeleton, "handle-restore", G_CALLBACK(on_restore), self);
+    g_signal_connect(self->skeleton, "handle-filter", G_CALLBACK(on_filter), self);
     g_signal_connect(self->skeleton, "handle-swap", G_CALLBACK(on_swap), self);
     g_signal_connect(self->skeleton, "handle-device-state", G_CALLBACK(on_device_state), self);
 

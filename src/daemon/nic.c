@@ -123,6 +123,7 @@ vdt_nic_free(struct vdt_nic *nic)
     vdt_nic_control_clear(nic);
     vdt_nic_recover_clear(nic);
     vdt_nic_state_clear(nic);
+    vdt_nic_filter_forget(nic);
     g_free(nic->failure);
     g_free(nic->name);
     g_free(nic->uuid);

@@ -30,9 +30,9 @@ struct vdt_nic_options {
     unsigned workers;
     bool dirty_used_width;
     bool allow_untracked;
-    uint64_t feature_mask; /* offer nothing outside; 0 is "no limit" */
+    uint64_t feature_mask;               /* offer nothing outside; 0 is "no limit" */
     const struct vdt_baseline *baseline; /* offer that and no more; NULL: all the device can */
-    bool mac_given;        /* --mac: for frontends that keep the control queue to themselves */
+    bool mac_given; /* --mac: for frontends that keep the control queue to themselves */
     uint8_t mac[6];
     unsigned deadline_ms;           /* of each wait for device or peer */
     unsigned format;                /* of states that are given away; 0 is the current one */
@@ -81,6 +81,20 @@ unsigned vdt_nic_format(const struct vdt_nic *nic); /* in which states are given
  */
 bool vdt_nic_restore(struct vdt_nic *nic, const struct vdt_snapshot *snapshot,
                      unsigned *ret_commands, GError **error);
+
+/* What a guest wants to receive whose control queue ends in the VMM. */
+struct vdt_nic_filter {
+    uint8_t mac[6];
+    bool promisc, allmulti;
+    uint16_t unicast_count, multicast_count; /* up to VDT_MAC_TABLE_MAX, beside @mac */
+    uint8_t unicast[VDT_MAC_TABLE_MAX][6], multicast[VDT_MAC_TABLE_MAX][6];
+};
+
+/* The device of such a guest, which runs, filters like this from now on, until the guest's driver
+ * begins anew; also after a swap. @ret_commands: what that took, 0 where nothing changed. False:
+ * what was let through before still is, or everything. */
+bool vdt_nic_filter(struct vdt_nic *nic, const struct vdt_nic_filter *filter,
+                    unsigned *ret_commands, GError **error);
 
 bool vdt_nic_swap(struct vdt_nic *nic, const char *spec, struct vdt_swap_report *report,
                   GError **error);

@@ -59,6 +59,7 @@ set_features(void *ctx, uint64_t acked, GError **error)
     nic->arrival = VDT_ARRIVAL_NONE;
     memset(nic->base_set, 0, sizeof(nic->base_set));
     vdt_control_model_reset(&nic->model, guest);
+    vdt_nic_filter_forget(nic);
     vdt_nic_enter(nic, nic->loaded ? VDT_PHASE_LOADED : VDT_PHASE_IDLE);
     return true;
 }

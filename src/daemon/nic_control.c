@@ -153,6 +153,8 @@ replay_driven(struct vdt_nic *nic, uint64_t negotiated, GError **error)
 
     vdt_nic_config_mac(nic, mac);
     vdt_nic_drive_state(&nic->model.state, negotiated, mac, pairs_enabled(nic));
+    if (nic->filter)
+        vdt_nic_filter_state(&nic->model.state, negotiated, nic->filter);
     if (replay(nic, negotiated, &first))
         return true;
     if (!g_error_matches(first, VDT_ERROR, VDT_ERROR_REFUSED) ||

@@ -66,7 +66,8 @@ struct vdt_nic {
     int cvq_call_fd;                   /* owned: the relay's, outlives a change of the shadow's */
     char *cvq_broken;                  /* owned: why the guest's control queue is out of service */
     struct vdt_replay_report replayed; /* the last replay */
-    bool driven; /* the frontend has no control queue: we drive the device's */
+    bool driven;                   /* the frontend has no control queue: we drive the device's */
+    struct vdt_nic_filter *filter; /* owned: what its guest wants then, NULL: not told */
 
     /* config space */
     uint8_t config[VDT_CONFIG_MAX]; /* of the first device, frozen at open */
@@ -102,7 +103,7 @@ struct vdt_nic {
         cvq_lookup; /* @cvq_lookup: which of the two it is, the guest's ring has to tell */
     uint16_t cvq_before, cvq_after; /* the guest's control queue around its last command */
     unsigned recovered_commands;
-    int64_t journal_us;                     /* of the last write */
+    int64_t journal_us; /* of the last write */
     /* for status */
     uint64_t loads, saves, restores, swaps;
     int64_t swap_opened_us, swap_frozen_us; /* of the last swap */
@@ -122,6 +123,14 @@ void vdt_nic_control_clear(struct vdt_nic *nic);
 void vdt_nic_drive_state(struct vdt_net_state *state, uint64_t negotiated, const uint8_t mac[6],
                          uint16_t pairs);
 bool vdt_nic_drive_less(struct vdt_net_state *state);
+
+/* nic_filter.c */
+/* As far as the commands that are negotiated go. */
+void vdt_nic_filter_state(struct vdt_net_state *state, uint64_t negotiated,
+                          const struct vdt_nic_filter *filter);
+void vdt_nic_filter_forget(struct vdt_nic *nic);
+
+/* nic_control.c */
 /* A device with another address than @mac gets that one, where the guest set none. */
 void vdt_nic_insist_on_mac(struct vdt_device *dev, uint64_t negotiated, const uint8_t mac[6],
                            struct vdt_net_state *state);

@@ -139,6 +139,7 @@ add_control(struct vdt_nic *nic, JsonBuilder *builder)
     add_count(builder, "replay_us", (uint64_t) nic->replayed.us);
     json_builder_end_object(builder);
     add_bool(builder, "control_by_tracker", nic->driven && nic->negotiated);
+    add_bool(builder, "filtered", nic->filter != NULL);
     add_bool(builder, "announce", nic->announce);
 }
 

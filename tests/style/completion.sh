@@ -38,7 +38,7 @@ wants()
 }
 
 COMP_WORDBREAKS=$' \t\n"\'><=;|&(:'
-echo 1..24
+echo 1..26
 wants s status snapshot show swap
 wants 'help re' restore replay
 wants l list
@@ -49,6 +49,8 @@ wants 'status ' web mail
 wants 'swap w' web
 wants 'metrics m' mail
 wants 'wat' watch
+wants 'filter ' web mail
+wants 'filter web w' web.vdts
 wants 'watch --metrics-file w' web.vdts
 wants 'restore ' web mail
 wants 'restore web w' web.vdts

@@ -67,7 +67,7 @@ _vdpa_tracker()
         case $before in
         -d | --device | --to) wanted=$(_vdpa_tracker_devices "$program" "$word") ;;
         --from) files=yes wanted=$(_vdpa_tracker_devices "$program" "$word") ;;
-        --socket-path | --restore | --output | --features-from | --metrics-file) files=yes ;;
+        --socket-path | --restore | --output | --features-from | --metrics-file | --qmp) files=yes ;;
         -o) files=yes ;;
         --shadow) wanted='auto always never' ;;
         --dirty-width) wanted='chain used' ;;
@@ -84,7 +84,7 @@ _vdpa_tracker()
             *:-*) wanted=$(_vdpa_tracker_options "$program" "$verb") ;;
             help:*) wanted="$(_vdpa_tracker_verbs "$program") sim" ;;
             status:* | metrics:* | trace:* | snapshot:* | swap:*) wanted=$(_vdpa_tracker_names) ;;
-            restore:*)
+            restore:* | filter:*)
                 files=yes
                 ((${#words[@]} > 3)) || { files='' && wanted=$(_vdpa_tracker_names); }
                 ;;

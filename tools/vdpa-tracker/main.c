@@ -58,6 +58,12 @@ static const struct vdt_verb verbs[] = {
      "  vdpa-tracker watch --connect qemu:///system\n"
      "  vdpa-tracker watch --json --metrics-file /var/lib/node_exporter/vdpa-watch.prom",
      vdt_verb_watch},
+    {"filter", "NAME FILE|--qmp SOCKET", "tell a device what its guest wants, which QEMU keeps",
+     "A QEMU answers its guest's control commands itself, so that the device behind tracker NAME has\n"
+     "to let everything through. Take what the guest wants from there: once from FILE, an answer to\n"
+     "query-rx-filter, or from QEMU's monitor at SOCKET, again whenever it changes.\n\n"
+     "  vdpa-tracker filter web --qmp /run/web.qmp --nic net0",
+     vdt_verb_filter},
     {"trace", "NAME", "the guest's control commands as they pass, decoded",
      "Print each control queue command of tracker NAME once it is answered: time, command, the\n"
      "device's answer, and how long it took. Ends with the tracker, by --count, or by Ctrl-C.\n\n"

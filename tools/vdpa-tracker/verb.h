@@ -65,6 +65,7 @@ int vdt_verb_check(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_demo(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_diff(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_hook(const struct vdt_verb *verb, int argc, char **argv);
+int vdt_verb_filter(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_list(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_metrics(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_replay(const struct vdt_verb *verb, int argc, char **argv);

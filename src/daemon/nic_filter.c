@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Receive filters of a guest whose control queue ends in the VMM. By itself the tracker lets
+ * everything through (vdt_nic_drive_state()); who follows the VMM says what the guest wants, and
+ * the device filters. Whenever that is not known or not taken, everything is let through again: a
+ * frame too many is the VMM's to drop, one too few is nobody's to find.
+ *
+ * Only commands that both CTRL_RX and CTRL_MAC_ADDR have are used: VLANs are the VMM's to filter,
+ * since the device would have to be told of each before it comes, and so is what CTRL_RX_EXTRA
+ * forbids.
+ */
+#include <string.h>
+
+#include <vdpa-tracker/error.h>
+
+#include "base/log.h"
+#include "daemon/nic_private.h"
+#include "migration/admit.h"
+#include "virtio/net_ctrl.h"
+
+static void
+set_mode(struct vdt_net_state *state, unsigned mode, bool on)
+{
+    state->rx[mode] = on;
+    state->set |= VDT_NET_PROMISC << mode;
+}
+
+void
+vdt_nic_filter_state(struct vdt_net_state *state, uint64_t negotiated,
+                     const struct vdt_nic_filter *filter)
+{
+    bool promisc = filter->promisc, own = false;
+
+    if (!(negotiated & VDT_BIT(VIRTIO_NET_F_CTRL_RX)))
+        return;
+    if (negotiated & VDT_BIT(VIRTIO_NET_F_CTRL_MAC_ADDR)) {
+        memcpy(state->mac, filter->mac, sizeof(state->mac));
+        state->set |= VDT_NET_MAC;
+        own = true;
+    }
+    state->unicast_count = filter->unicast_count;
+    state->multicast_count = filter->multicast_count;
+    memcpy(state->unicast, filter->unicast, 6u * filter->unicast_count);
+    memcpy(state->multicast, filter->multicast, 6u * filter->multicast_count);
+    /* An address that the device cannot be given is one more in the table. */
+    if (!own && state->unicast_count < VDT_MAC_TABLE_MAX)
+        memcpy(state->unicast[state->unicast_count++], filter->mac, 6);
+    else if (!own)
+        promisc = true;
+    state->set |= VDT_NET_MAC_TABLE;
+    set_mode(state, VIRTIO_NET_CTRL_RX_PROMISC, promisc);
+    set_mode(state, VIRTIO_NET_CTRL_RX_ALLMULTI, filter->allmulti);
+}
+
+/* Groups of @to that @from has not, or has otherwise. */
+static uint32_t
+changed(const struct vdt_net_state *from, const struct vdt_net_state *to)
+{
+    uint32_t groups = to->set & ~from->set;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(to->rx); i++) {
+        if (to->rx[i] != from->rx[i])
+            groups |= VDT_NET_PROMISC << i;
+    }
+    if (memcmp(to->mac, from->mac, sizeof(to->mac)) != 0)
+        groups |= VDT_NET_MAC;
+    if (to->unicast_count != from->unicast_count || to->multicast_count != from->multicast_count ||
+        memcmp(to->unicast, from->unicast, 6u * to->unicast_count) != 0 ||
+        memcmp(to->multicast, from->multicast, 6u * to->multicast_count) != 0)
+        groups |= VDT_NET_MAC_TABLE;
+    return groups & to->set;
+}
+
+/* Modes that let less through than before: they come last. */
+static uint32_t
+narrowing(const struct vdt_net_state *to, uint32_t groups)
+{
+    uint32_t off = 0;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(to->rx); i++) {
+        if (!to->rx[i])
+            off |= VDT_NET_PROMISC << i;
+    }
+    return off & groups;
+}
+
+static bool
+send_groups(struct vdt_nic *nic, const struct vdt_net_state *state, uint32_t groups,
+            unsigned *ret_commands, GError **error)
+{
+    g_autofree struct vdt_net_state *part = g_memdup2(state, sizeof(*state));
+    struct vdt_replay_report report = {0};
+
+    part->set &= groups;
+    bool ok = vdt_replay_early(part, vdt_shadow_negotiation(nic->shadow)->device, nic->device_cvq,
+                               nic->deadline_ms, &report, error);
+    *ret_commands += report.acked;
+    vdt_replay_report_clear(&report);
+    return ok;
+}
+
+static bool
+send_changes(struct vdt_nic *nic, const struct vdt_net_state *to, unsigned *ret_commands,
+             GError **error)
+{
+    uint32_t groups = changed(&nic->model.state, to), last = narrowing(to, groups);
+
+    return send_groups(nic, to, groups & ~last, ret_commands, error) &&
+           send_groups(nic, to, last, ret_commands, error) &&
+           vdt_admit_read_back(vdt_shadow_device(nic->shadow), to, error);
+}
+
+void
+vdt_nic_filter_forget(struct vdt_nic *nic)
+{
+    g_clear_pointer(&nic->filter, g_free);
+}
+
+/* What went wrong halfway is not known: all that lets through is told anew. */
+static void
+let_all_through(struct vdt_nic *nic)
+{
+    g_autoptr(GError) error = NULL;
+    unsigned commands = 0;
+
+    vdt_nic_filter_forget(nic);
+    nic->model.state.set &= ~(uint32_t) VDT_NET_MAC_TABLE;
+    set_mode(&nic->model.state, VIRTIO_NET_CTRL_RX_PROMISC, true);
+    if (!send_groups(nic, &nic->model.state, VDT_NET_PROMISC, &commands, &error))
+        vdt_warning("%s: the device may drop frames that are the guest's: %s", nic->name,
+                    error->message);
+}
+
+bool
+vdt_nic_filter(struct vdt_nic *nic, const struct vdt_nic_filter *filter, unsigned *ret_commands,
+               GError **error)
+{
+    *ret_commands = 0;
+    if (nic->device_id != VIRTIO_ID_NET || (nic->negotiated && !nic->driven)) {
+        g_set_error(error, VDT_ERROR, VDT_ERROR_REFUSED,
+                    "%s: the guest's own commands reach the device; nothing was changed",
+                    nic->name);
+        return false;
+    }
+    if (!nic->negotiated || !nic->device_ready) {
+        g_set_error(error, VDT_ERROR, VDT_ERROR_BUSY,
+                    "%s: no guest runs, or its device takes no commands; what comes lets "
+                    "everything through until it is told again",
+                    nic->name);
+        return false;
+    }
+    uint64_t negotiated = vdt_shadow_negotiation(nic->shadow)->device;
+    if (!(negotiated & VDT_BIT(VIRTIO_NET_F_CTRL_RX))) {
+        g_set_error(error, VDT_ERROR, VDT_ERROR_UNSUPPORTED,
+                    "%s: the device has no receive filters; everything is let through", nic->name);
+        return false;
+    }
+    g_autofree struct vdt_net_state *to = g_memdup2(&nic->model.state, sizeof(*to));
+    vdt_nic_filter_state(to, negotiated, filter);
+    if (!vdt_net_state_valid(to, error))
+        return false;
+    if (!send_changes(nic, to, ret_commands, error)) {
+        let_all_through(nic);
+        g_prefix_error(error, "everything is let through, since the filters were not taken: ");
+        return false;
+    }
+    nic->model.state = *to;
+    g_free(nic->filter);
+    nic->filter = g_memdup2(filter, sizeof(*filter));
+    vdt_nic_journal(nic);
+    return true;
+}
