@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# shellcheck shell=bash
+# Two hosts with a libvirtd each, on the networks of qemu/machine.sh. Needs lib.sh and that.
+#
+#   libvirt_host NAME ADDRESS     namespaces, vdpa-tracker and its hook as a user installs them, libvirtd
+#   inside NAME COMMAND...        runs there
+#   virsh_on NAME WORD...
+#   devices NAME < LINES          its devices.conf
+# shellcheck disable=SC2154 # work, build, started: of lib.sh
+
+declare -A host_pid=()
+hook_file=etc/libvirt/hooks/qemu.d/50-vdpa-tracker
+
+# What `meson install` gives, once.
+libvirt_install() {
+    DESTDIR=$work/install meson install -C "$build" --no-rebuild --quiet
+    install_root=$(dirname "$(find "$work/install" -path '*/bin/vdpa-tracker')")
+    installed_hook=$(find "$work/install" -path "*/${hook_file#etc/}")
+    [[ -x $installed_hook ]]
+}
+
+libvirt_host() {
+    local name=$1 address=$2 dir=$work/$1 number
+    number=$((${#host_pid[@]} + 1))
+    mkdir -p "$dir"/{run,lib/boot,log/qemu,cache}
+    cp -a /etc "$dir/etc"
+    # What Debian's package libvirt-daemon-system would have made.
+    getent passwd libvirt-qemu >/dev/null || echo 'libvirt-qemu:x:64055:64055::/:/usr/sbin/nologin' >>"$dir/etc/passwd"
+    getent group libvirt-qemu >/dev/null || echo 'libvirt-qemu:x:64055:' >>"$dir/etc/group"
+    getent group kvm >/dev/null || echo 'kvm:x:64056:' >>"$dir/etc/group"
+    cp -a "$install_root" "$dir/program"
+    mkdir -p "$dir"/etc/vdpa-tracker "$dir/$(dirname $hook_file)"
+    install -m 755 "$installed_hook" "$dir/$hook_file"
+    # Between the two calls of each operation, as the user's other hooks would be.
+    install -m 755 "$libvirt_here/trace.sh" "$dir/$(dirname $hook_file)/10-trace"
+    printf '%s\n' '127.0.0.1 localhost' '192.0.2.101 a' '192.0.2.102 b' >"$dir/etc/hosts"
+    cat >"$dir/etc/libvirt/libvirtd.conf" <<EOF
+listen_tls = 0
+listen_tcp = 1
+listen_addr = "$address"
+auth_tcp = "none"
+auth_unix_ro = "none"
+auth_unix_rw = "none"
+host_uuid = "00000000-0000-4000-8000-00000000000$number"
+log_outputs = "2:file:/var/log/libvirt/libvirtd.log"
+EOF
+    cat >"$dir/etc/libvirt/qemu.conf" <<EOF
+user = "libvirt-qemu"
+group = "libvirt-qemu"
+stdio_handler = "file"
+cgroup_controllers = [ ]
+security_driver = "none"
+namespaces = [ ]
+seccomp_sandbox = 0
+remember_owner = 0
+migration_address = "0.0.0.0"
+migration_host = "$address"
+EOF
+    ip -n "$name" addr add "$address/24" dev bridge
+    cp "$machine_cache/vmlinuz" "/run/$test_name/initrd.gz" "$dir/lib/boot/"
+    start "host-$name" nsenter --net="/run/netns/$name" unshare --mount --uts --ipc --pid --fork \
+        --kill-child=KILL --mount-proc "$libvirt_here/host.sh" "$dir" "$name"
+    wait_for 10 test -e "$dir/run/ready" || return 1
+    host_pid[$name]=$(pgrep -P "${started["host-$name"]}")
+    libvirtd_start "$name"
+}
+
+inside() {
+    local name=$1
+    shift
+    nsenter --target "${host_pid[$name]}" --mount --uts --ipc --net --pid "$@"
+}
+
+libvirtd_start() {
+    start "libvirtd-$1" nsenter --target "${host_pid[$1]}" --mount --uts --ipc --net --pid /usr/sbin/libvirtd --listen
+    wait_for 20 virsh_on "$1" version
+}
+
+virsh_on() {
+    local name=$1
+    shift
+    inside "$name" timeout 120 virsh --quiet --connect qemu:///system "$@"
+}
+
+tracker_on() {
+    local name=$1
+    shift
+    inside "$name" timeout 30 /usr/local/bin/vdpa-tracker "$@"
+}
+
+devices() {
+    cat >"$work/$1/etc/vdpa-tracker/devices.conf"
+}
