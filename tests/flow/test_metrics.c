@@ -79,7 +79,7 @@ Test(metrics, counters_are_what_the_guest_did)
     cr_expect_float_eq(value(stopped, OF_A("swap_freeze_last_seconds")), (double) frozen_us / 1e6,
                        1e-9);
     cr_expect_eq(value(stopped, OF_A("replay_last_commands")),
-                 json_object_get_int_member(json_node_get_object(report), "commands"));
+                 (double) json_object_get_int_member(json_node_get_object(report), "commands"));
     cr_expect_eq(value(stopped, PHASE("entries_total", "running")), 1);
     cr_expect_eq(value(stopped, PHASE("entries_total", "stopped")), 1);
     cr_expect_gt(value(stopped, PHASE("last_seconds", "running")), 0);
