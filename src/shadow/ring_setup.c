@@ -153,6 +153,14 @@ vdt_shadow_settle_position(struct vdt_shadow *s, uint32_t index, GError **error)
     return true;
 }
 
+/*
+ * Where the device's area of a ring of ours begins: a page, as the kernel's vDPA drivers ask for
+ * (get_vq_align()), so that up to 511 used elements lie in one. At a multiple of 64 one of them
+ * could lie on two pages, and QEMU before 9.0, as the device behind an IOMMU, writes its second
+ * half, the length, to another address.
+ */
+#define DEVICE_ALIGN 4096u
+
 void
 vdt_shadow_measure(const struct vdt_shadow *s, const struct vdt_negotiation *n,
                    uint64_t need[VDT_ARENA_PARTS])
@@ -166,7 +174,7 @@ vdt_shadow_measure(const struct vdt_shadow *s, const struct vdt_negotiation *n,
             continue;
         need[split ? VDT_ARENA_READ : VDT_ARENA_WRITE] += vdt_ring_desc_size(&format) + 64;
         need[VDT_ARENA_READ] += vdt_ring_driver_size(&format) + 64;
-        need[VDT_ARENA_WRITE] += vdt_ring_device_size(&format) + 64;
+        need[VDT_ARENA_WRITE] += vdt_ring_device_size(&format) + DEVICE_ALIGN;
         if (format.indirect)
             need[VDT_ARENA_READ] += vdt_inflight_table_size(format.num) + 64;
     }
@@ -189,7 +197,7 @@ take_ring(struct vdt_arena *arena, const struct vdt_ring_format *format, bool cv
     mem->desc =
         vdt_arena_take(arena, format->kind == VDT_RING_SPLIT ? read : write, desc, 64, &addr->desc);
     mem->driver = vdt_arena_take(arena, read, driver, 64, &addr->driver);
-    mem->device = vdt_arena_take(arena, write, device, 64, &addr->device);
+    mem->device = vdt_arena_take(arena, write, device, DEVICE_ALIGN, &addr->device);
     memset(mem->desc, 0, desc);
     memset(mem->driver, 0, driver);
     memset(mem->device, 0, device);

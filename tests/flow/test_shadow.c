@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/fd.h"
+#include "device/sim.h"
 #include "lib/leak.h"
 #include "lib/shadow_rig.h"
 #include "virtio/net_ctrl.h"
@@ -371,6 +372,26 @@ Test(shadow, a_device_that_cannot_suspend_is_waited_for_no_longer_than_it_sends)
     int64_t took = (g_get_monotonic_time() - start) / 1000;
     cr_expect_lt(took, 3000, "waited %d ms", (int) took);
     cr_assert(vdt_shadow_thaw(rig.shadow, &error), "%s", error ? error->message : "");
+    rig_clear(&rig);
+}
+
+static uint64_t
+device_area(struct rig *rig, unsigned ring)
+{
+    VDT_SIM_LOCKED(vdt_test_sim(vdt_shadow_device(rig->shadow)));
+
+    return sim->rings[ring].addr.device;
+}
+
+Test(shadow, no_used_element_of_a_shadow_ring_lies_on_two_pages)
+{
+    struct vdt_shadow_options options = rig_options(VDT_SHADOW_ALWAYS);
+    struct rig rig;
+
+    rig_init(&rig, "", &options, EVENT);
+    rig_start(&rig);
+    for (unsigned i = 0; i < 2; i++)
+        cr_expect_eq(device_area(&rig, i) % 4096, 0, "ring %u", i);
     rig_clear(&rig);
 }
 
