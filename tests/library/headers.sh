@@ -22,7 +22,7 @@ try()
         echo "ok $number - $4 as $3"
     else
         echo "not ok $number - $4 as $3"
-        sed 's/^/# /' <<<"$out"
+        echo "# ${out//$'\n'/$'\n'# }"
         failed=1
     fi
 }

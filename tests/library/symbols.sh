@@ -19,7 +19,7 @@ verdict()
         echo "ok $1 - $2"
     else
         echo "not ok $1 - $2"
-        sed 's/^/# /' <<<"$offenders"
+        echo "# ${offenders//$'\n'/$'\n'# }"
         failed=1
     fi
 }
@@ -34,11 +34,13 @@ tr '\n' ' ' <<<"$code" | grep -oE 'VDT_PUBLIC[^;(]*\(' | grep -oE 'vdt_[a-z0-9_]
 nm -D --defined-only "$library" | awk '{ sub(/@.*/, "", $3); print $3 }' | grep -v '^_' | sort -u >"$work/exported"
 
 echo 1..5
-[ -s "$work/declared" ] && [ -s "$work/exported" ] || echo "nothing found" >"$work/none"
-cat "$work/none" 2>/dev/null | verdict 1 "there are headers and symbols"
-comm -23 "$work/declared" "$work/public" | verdict 2 "what is declared is public"
-comm -23 "$work/declared" "$work/exported" | verdict 3 "what is declared is exported"
-comm -13 "$work/declared" "$work/exported" | verdict 4 "nothing else is exported"
-readelf -d "$library" | grep -q 'SONAME.*\[libvdpa-tracker\.so\.0\]' || echo "no such name" >"$work/soname"
-cat "$work/soname" 2>/dev/null | verdict 5 "its name is libvdpa-tracker.so.0"
+verdict 1 "there are headers and symbols" < <(
+    [ -s "$work/declared" ] && [ -s "$work/exported" ] || echo "nothing found"
+)
+verdict 2 "what is declared is public" < <(comm -23 "$work/declared" "$work/public")
+verdict 3 "what is declared is exported" < <(comm -23 "$work/declared" "$work/exported")
+verdict 4 "nothing else is exported" < <(comm -13 "$work/declared" "$work/exported")
+verdict 5 "its name is libvdpa-tracker.so.0" < <(
+    readelf -d "$library" | grep -q 'SONAME.*\[libvdpa-tracker\.so\.0\]' || echo "no such name"
+)
 exit $failed

@@ -58,7 +58,7 @@ report()
         echo "ok $number - $1"
     else
         echo "not ok $number - $1"
-        sed 's/^/# /' <<<"$offenders"
+        echo "# ${offenders//$'\n'/$'\n'# }"
         failed=1
     fi
 }
@@ -83,6 +83,7 @@ find_files()
 # includes TREES...: "file line kind path" of every #include, kind q for quotes and a for angles
 includes()
 {
+    # shellcheck disable=SC2016 # for awk
     find_files "$@" -- '*.c' '*.h' | xargs -r awk '
         match($0, /^[ \t]*#[ \t]*include[ \t]*["<][^">]*[">]/) {
             text = substr($0, RSTART, RLENGTH)

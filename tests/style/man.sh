@@ -18,7 +18,7 @@ result()
         echo "ok $number - $1"
     else
         echo "not ok $number - $1"
-        sed 's/^/# /' <<<"$offenders"
+        echo "# ${offenders//$'\n'/$'\n'# }"
         failed=1
     fi
 }
