@@ -10,6 +10,7 @@
 #   lab_build                before enclose(): needs the package mirror, once
 #   lab_boot                 inside: the devices of devices.sh, vpt0 and vpt1 on the host
 #   lab COMMAND [SECONDS]    runs a shell command in the machine
+#   in_lab, oracle, ...      below
 # shellcheck disable=SC2154 # work, here, build, started: of lib.sh
 
 lab_suite=trixie
@@ -86,7 +87,8 @@ lab_keep() {
     echo "$2" >"$lab_cache/kernel"
 }
 
-# lab_initrd PROGRAM...: busybox, vdpa(8), the modules, our programs and what libraries they want.
+# lab_initrd PROGRAM...: busybox, vdpa(8), the modules, our programs and what libraries they want;
+# and all that is in $lab_files, if that is a folder.
 lab_initrd() {
     local root=$work/initrd program library
     mkdir -p "$root"/{bin,dev,lib,proc,sys,run,tmp}
@@ -94,6 +96,7 @@ lab_initrd() {
     install -m 755 "$lab_here/init.sh" "$root/init"
     cp "$lab_cache/modules"/*.ko "$root/lib/"
     tr ' ' '\n' <<<"$lab_modules $lab_built" >"$root/lib/order"
+    [[ ! -d ${lab_files:-} ]] || cp -r "$lab_files/." "$root"
     for program in "$(command -v vdpa)" "$@"; do
         cp "$program" "$root/bin/"
         for library in $(ldd "$program" | grep -o '/[^ ]*'); do
@@ -134,10 +137,62 @@ lab() {
 }
 
 lab_logs() {
-    in_lab 'tail -n 200 /tmp/*.log; dmesg | tail -n 30; vdpa-tracker status src; tail -n 3 /tmp/guest.out' 10 >"$work/machine.log" 2>&1
+    [[ -S $work/lab.sock ]] || return 0
+    # shellcheck disable=SC2016 # for the machine's shell
+    in_lab 'tail -n 200 /tmp/*.log; dmesg | tail -n 30; tail -n 3 /tmp/guest.out
+        for socket in /run/vt/*.sock; do vdpa-tracker status "$(basename "$socket" .sock)"; done' 10 >"$work/machine.log" 2>&1
+}
+
+# in_lab COMMAND [SECONDS]: with the machine's own helpers.
+lab_helpers=("$lab_here/machine.sh")
+in_lab() {
+    lab "$(cat "${lab_helpers[@]}")
+$1" "${2:-60}"
+}
+
+# The devices, kept in $work/devices.
+devices_there() {
+    lab "$(cat "$lab_here/devices.sh")" 60 >"$work/devices" && [[ $(wc -l <"$work/devices") -eq 6 ]]
+}
+
+# node NAME: vhost-vdpa:/dev/vhost-vdpa-N
+node() {
+    awk -v name="$1" '$1 == name { print "vhost-vdpa:" $2 }' "$work/devices"
+}
+
+# oracle NAME CARD: what a card was told, as $work/NAME.json.
+oracle() {
+    python3 "$lab_here/oracle.py" "$work/qmp.sock" "$2" >"$work/$1.json"
+}
+
+# true_of NAME FILTER: shows what it was when it is not.
+true_of() {
+    jq -e -s "length == 1 and (.[0] | ($2))" "$work/$1.json" >/dev/null || { jq -c . "$work/$1.json" && return 1; }
+}
+
+# The machine's kernel has nothing to complain about.
+kernel_quiet() {
+    ! lab 'dmesg' | grep -E 'DMAR:.*fault|DRHD: handling|WARNING:|BUG:|Oops|protection fault|vhost_vdpa|vp_vdpa.*(fail|error)'
+}
+
+# Pages that a tracker has pinned, in kB.
+pinned() {
+    # shellcheck disable=SC2016 # for the machine's shell
+    in_lab 'sed -n "s/^VmPin:[[:space:]]*\([0-9]*\).*/\1/p" /proc/$(cat /tmp/'"$1"'.pid)/status'
+}
+
+# lab_or_skip PROGRAM...: what the lab and the test need, or the test skips. Before enclose().
+lab_or_skip() {
+    local program
+    ((EUID == 0)) || skip_all 'needs root'
+    for program in qemu-system-x86_64 mmdebstrap busybox cpio jq "$@"; do
+        command -v "$program" >/dev/null || skip_all "there is no $program"
+    done
+    lab_build || skip_all "$lab_why"
 }
 
 lab_stop() {
+    ((failures == 0)) || lab_logs || :
     lab 'sync; echo o >/proc/sysrq-trigger' 2 >/dev/null 2>&1 || :
     timeout 10 tail --pid="${started[qemu]}" -s 0.05 -f /dev/null || :
     stop qemu 2 || :
