@@ -76,6 +76,12 @@ libvirtd_start() {
     wait_for 20 virsh_on "$1" version
 }
 
+# Its own process: nsenter, which we started, is another.
+libvirtd_stop() {
+    # shellcheck disable=SC2016 # for the inner shell
+    inside "$1" sh -c 'kill "$(cat /run/libvirtd.pid)"' && ended "libvirtd-$1" 20
+}
+
 virsh_on() {
     local name=$1
     shift
