@@ -139,7 +139,8 @@ take_macs(GVariant *variant, uint8_t (*macs)[6], unsigned most, uint16_t *ret_co
 
     if (len % 6 != 0 || len / 6 > most)
         return false;
-    memcpy(macs, bytes, len);
+    if (len > 0) /* of an empty array there are no bytes at all */
+        memcpy(macs, bytes, len);
     *ret_count = (uint16_t) (len / 6);
     return true;
 }
