@@ -104,7 +104,7 @@ Test(demo, one_pair)
     run_with_requests_in_flight("--pairs 1 --seed 15" SHORT);
 }
 
-Test(demo, every_vlan_filter)
+Test(demo, every_vlan_filter, .timeout = 240)
 {
     JsonNode *node = run_well("--vlans 4094 --seed 16" SHORT);
 
