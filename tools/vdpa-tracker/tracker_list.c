@@ -21,17 +21,6 @@ struct question {
 };
 
 static void
-free_tracker(gpointer data)
-{
-    struct vdt_listed_tracker *tracker = data;
-
-    g_free(tracker->name);
-    g_free(tracker->failure);
-    g_clear_pointer(&tracker->status, json_node_unref);
-    g_free(tracker);
-}
-
-static void
 settle(struct question *q, GError *error)
 {
     (*q->open)--;
@@ -155,7 +144,7 @@ vdt_tracker_list(const char *only, unsigned wait_ms, GError **error)
     if (!names)
         return NULL;
     vdt_dbus_error_register();
-    list = g_ptr_array_new_with_free_func(free_tracker);
+    list = g_ptr_array_new_with_free_func((GDestroyNotify) vdt_listed_tracker_free);
     GMainContext *context = g_main_context_new();
     g_autoptr(GCancellable) cancellable = g_cancellable_new();
     GSource *timer = g_timeout_source_new(wait_ms);
@@ -178,7 +167,7 @@ vdt_tracker_list(const char *only, unsigned wait_ms, GError **error)
         ;
     for (guint i = 0; i < names->len; i++) {
         if (questions[i].absent)
-            free_tracker(questions[i].tracker);
+            vdt_listed_tracker_free(questions[i].tracker);
         else
             g_ptr_array_add(list, questions[i].tracker);
     }

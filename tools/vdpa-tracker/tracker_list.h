@@ -15,6 +15,15 @@ struct vdt_listed_tracker {
     gint64 at_us;     /* when it answered, monotonic */
 };
 
+static inline void
+vdt_listed_tracker_free(struct vdt_listed_tracker *tracker)
+{
+    g_free(tracker->name);
+    g_free(tracker->failure);
+    g_clear_pointer(&tracker->status, json_node_unref);
+    g_free(tracker);
+}
+
 /* By name; GPtrArray of struct vdt_listed_tracker. A socket that nobody listens at is left out.
  * @only: that one tracker, NULL: all. NULL with @error where the runtime directory is there and
  * cannot be read, or there is no such tracker. */

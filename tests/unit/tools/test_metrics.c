@@ -11,17 +11,6 @@
 
 VDT_SUITE(metrics);
 
-static void
-free_tracker(gpointer data)
-{
-    struct vdt_listed_tracker *tracker = data;
-
-    g_free(tracker->name);
-    g_free(tracker->failure);
-    g_clear_pointer(&tracker->status, json_node_unref);
-    g_free(tracker);
-}
-
 /* @status NULL: one that does not answer. */
 static void
 add(GPtrArray *trackers, const char *name, const char *status)
@@ -57,7 +46,8 @@ sample(GHashTable *samples, const char *key)
 /* Names and labels are an interface: dashboards and alerts are written with them. */
 Test(metrics, text_is_the_golden_one)
 {
-    g_autoptr(GPtrArray) trackers = g_ptr_array_new_with_free_func(free_tracker);
+    g_autoptr(GPtrArray) trackers =
+        g_ptr_array_new_with_free_func((GDestroyNotify) vdt_listed_tracker_free);
     g_autofree char *status = NULL;
     g_autofree char *golden = NULL;
 
@@ -79,7 +69,8 @@ Test(metrics, text_is_the_golden_one)
 /* Collectors refuse a whole file for one word that they do not know. */
 Test(metrics, older_format_has_the_same_samples_and_no_newer_word)
 {
-    g_autoptr(GPtrArray) trackers = g_ptr_array_new_with_free_func(free_tracker);
+    g_autoptr(GPtrArray) trackers =
+        g_ptr_array_new_with_free_func((GDestroyNotify) vdt_listed_tracker_free);
     g_autofree char *status = NULL;
     char *why = NULL;
 
@@ -111,7 +102,8 @@ Test(metrics, without_a_tracker_families_stand_without_samples)
 
 Test(metrics, names_with_quotes_and_line_ends_stay_labels)
 {
-    g_autoptr(GPtrArray) trackers = g_ptr_array_new_with_free_func(free_tracker);
+    g_autoptr(GPtrArray) trackers =
+        g_ptr_array_new_with_free_func((GDestroyNotify) vdt_listed_tracker_free);
 
     add(trackers, "web", "{\"device\": {\"name\": \"sim:tap=\\\"a\\\\b\\\"\\n# EOF\"}}");
     g_autofree char *text = vdt_metrics_text(trackers, VDT_METRICS_OPEN);
@@ -134,7 +126,8 @@ static const char *const odd[] = {
 Test(metrics, what_is_missing_or_odd_in_a_status_leaves_the_text_valid)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(odd); i++) {
-        g_autoptr(GPtrArray) trackers = g_ptr_array_new_with_free_func(free_tracker);
+        g_autoptr(GPtrArray) trackers =
+            g_ptr_array_new_with_free_func((GDestroyNotify) vdt_listed_tracker_free);
 
         add(trackers, "web", odd[i]);
         g_autofree char *text = vdt_metrics_text(trackers, VDT_METRICS_OPEN);
@@ -149,7 +142,8 @@ Test(metrics, what_is_missing_or_odd_in_a_status_leaves_the_text_valid)
 /* Where the device works on the guest's ring nobody counts, and 0 would be a lie. */
 Test(metrics, ring_that_is_not_counted_has_no_counters)
 {
-    g_autoptr(GPtrArray) trackers = g_ptr_array_new_with_free_func(free_tracker);
+    g_autoptr(GPtrArray) trackers =
+        g_ptr_array_new_with_free_func((GDestroyNotify) vdt_listed_tracker_free);
 
     add(trackers, "web",
         "{\"rings\": [{\"index\": 0, \"kind\": \"rx\", \"counted\": false, \"chains\": 5},"
