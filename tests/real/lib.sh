@@ -133,16 +133,31 @@ start() {
     started[$name]=$!
 }
 
+# threads_of NAME: where each of its threads waits, for a log.
+threads_of() {
+    local task
+    for task in /proc/"${started[$1]}"/task/*; do
+        note "$(<"$task/comm"): $(sed -n 's/^State:[[:space:]]*//p' "$task/status"), in $(<"$task/wchan")," \
+            "system call $(<"$task/syscall")"
+    done 2>&1
+}
+
 running() {
     kill -0 "${started[$1]}" 2>/dev/null
 }
 
 # ended NAME SECONDS: waits for it to end by itself and returns its exit code.
 ended() {
-    local pid=${started[$1]}
-    timeout "$2" tail --pid="$pid" -s 0.02 -f /dev/null || return 124
+    local pid=${started[$1]} code=0
+    if ! timeout "$2" tail --pid="$pid" -s 0.02 -f /dev/null; then
+        note "waited $2 s in vain for the end of $1"
+        threads_of "$1"
+        return 124
+    fi
     unset "started[$1]"
-    wait "$pid"
+    wait "$pid" || code=$?
+    ((code == 0)) || note "$1 ended with exit code $code: $(tail -n 3 "$work/$1.log")"
+    return "$code"
 }
 
 # stop NAME [SECONDS]: by SIGTERM, after SECONDS by SIGKILL to the group. Returns its exit code.

@@ -39,7 +39,10 @@ guest_end() {
     wait_for "${2:-20}" test -e "$files.code" || return 124
     cat "$files.out"
     cat "$files.err" >&2
-    return "$(<"$files.code")"
+    local code
+    code=$(<"$files.code")
+    ((code == 0)) || note "in the guest: exit code $code: $(<"$files.sh")" >&2
+    return "$code"
 }
 
 # guest COMMAND [SECONDS]
