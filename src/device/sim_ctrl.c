@@ -157,13 +157,18 @@ static const struct {
     {8, 1, VIRTIO_NET_F_DEVICE_STATS, vdt_sim_ctrl_stats_get},
 };
 
+/* @code as options have it. */
+static bool
+is_code(const struct vdt_sim_command *command, uint32_t code)
+{
+    return code && code == (uint32_t) (command->class << 8 | command->command) + 1;
+}
+
 static bool
 refuse_by_option(const struct vdt_sim *sim, const struct vdt_sim_command *command)
 {
-    uint32_t code = (uint32_t) (command->class << 8 | command->command) + 1;
-
     return (sim->options.nak && sim->options.nak == sim->commands_since_start) ||
-           (sim->options.nak_class && sim->options.nak_class == code);
+           is_code(command, sim->options.nak_class);
 }
 
 uint8_t
@@ -173,6 +178,8 @@ vdt_sim_ctrl_execute(struct vdt_sim *sim, struct vdt_sim_command *command)
     sim->commands_since_start++;
     if (refuse_by_option(sim, command))
         return VIRTIO_NET_ERR;
+    if (is_code(command, sim->options.forget_class))
+        return VIRTIO_NET_OK;
     for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++) {
         if (commands[i].class != command->class || commands[i].command != command->command)
             continue;

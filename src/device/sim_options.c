@@ -75,6 +75,8 @@ static const struct option table[] = {
 
     {"nak", NUMBER, AT(nak), 1, UINT32_MAX, "K", "answers ERR to the K-th control command"},
     {"nak-class", COMMAND, AT(nak_class), 0, 0, "C.c", "answers ERR to this class and command"},
+    {"forget-class", COMMAND, AT(forget_class), 0, 0, "C.c",
+     "bad: answers OK to this class and command, and does nothing"},
     FLAG_ROW("cvq-silent", cvq_silent, "bad: takes control commands and never answers"),
     FLAG_ROW("cvq-stale-ack", cvq_stale_ack, "bad: uses control commands without writing the ack"),
     FLAG_ROW("used-len-lies", used_len_lies, "bad: used lengths beyond the buffer"),

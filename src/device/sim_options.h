@@ -32,7 +32,7 @@ struct vdt_sim_options {
 
     /* what a bad device does */
     uint32_t nak;
-    uint32_t nak_class; /* class << 8 | command, + 1; 0 = none */
+    uint32_t nak_class, forget_class; /* class << 8 | command, + 1; 0 = none */
     bool cvq_silent, cvq_stale_ack;
     bool used_len_lies, used_id_lies, used_twice, dma_after_suspend;
     bool features_change, config_garbage;

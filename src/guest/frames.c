@@ -84,6 +84,7 @@ vdt_frames_make(struct vdt_frames *frames, const struct vdt_frame_plan *plan, ui
     g_assert(plan->len >= VDT_FRAME_MIN && plan->len <= VDT_FRAME_MAX + TAG);
     memcpy(buffer, plan->to, 6);
     memcpy(buffer + 6, plan->from, 6);
+    memcpy(frames->from, plan->from, 6);
     if (plan->vlan >= 0) {
         put_be16(p, 0x8100);
         put_be16(p + 2, (uint32_t) plan->vlan);
@@ -116,6 +117,21 @@ intact(const struct vdt_frames *frames, const uint8_t *buffer, uint32_t len, uin
     return memcmp(p, expected, len - header) == 0;
 }
 
+/* Nothing of it is ours, and it has a sender. */
+static bool
+foreign(const struct vdt_frames *frames, const uint8_t *buffer, uint32_t len)
+{
+    static const uint8_t nobody[6];
+    uint32_t header = ETHERNET;
+
+    if (len < ETHERNET || memcmp(buffer + 6, frames->from, 6) == 0 ||
+        memcmp(buffer + 6, nobody, 6) == 0 || buffer[6] & 1)
+        return false;
+    if (buffer[12] == 0x81 && buffer[13] == 0)
+        header += TAG;
+    return len < header + IP + UDP + 4 || vdt_get32(buffer + header + IP + UDP) != MAGIC;
+}
+
 enum vdt_frame_verdict
 vdt_frames_take(struct vdt_frames *frames, const uint8_t *buffer, uint32_t len,
                 uint64_t *ret_number)
@@ -123,6 +139,7 @@ vdt_frames_take(struct vdt_frames *frames, const uint8_t *buffer, uint32_t len,
     *ret_number = 0;
     if (!intact(frames, buffer, len, ret_number)) {
         frames->corrupt++;
+        frames->foreign += foreign(frames, buffer, len);
         return VDT_FRAME_CORRUPT;
     }
     if (frames->seen->data[*ret_number]) {

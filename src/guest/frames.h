@@ -21,6 +21,8 @@ struct vdt_frames {
     uint64_t seed;
     GByteArray *seen; /* owned: how often each number came back */
     uint64_t sent, received, duplicated, corrupt;
+    uint64_t foreign; /* of @corrupt: by their looks another station's, as any network has them */
+    uint8_t from[6];  /* of the last that was sent */
 };
 
 struct vdt_frame_plan {

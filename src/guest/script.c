@@ -36,8 +36,8 @@ vdt_script_kind_name(enum vdt_script_kind kind)
     return kinds[kind].name;
 }
 
-static bool
-can(const struct vdt_script *script, enum vdt_script_kind kind)
+bool
+vdt_script_can(const struct vdt_script *script, enum vdt_script_kind kind)
 {
     return (script->driver->config.features & kinds[kind].features) == kinds[kind].features;
 }
@@ -219,7 +219,7 @@ ask_rss(struct vdt_script *script)
 static void
 ask_hash(struct vdt_script *script)
 {
-    if (can(script, VDT_SCRIPT_PAIRS))
+    if (vdt_script_can(script, VDT_SCRIPT_PAIRS))
         ask_pairs(script, 1 + below(script, script->driver->config.pairs));
 
     struct vdt_script_pending *p =
@@ -352,11 +352,11 @@ void
 vdt_script_settle(struct vdt_script *script)
 {
     script->idle = true;
-    if (can(script, VDT_SCRIPT_RX))
+    if (vdt_script_can(script, VDT_SCRIPT_RX))
         ask_rx(script, VIRTIO_NET_CTRL_RX_PROMISC, false);
-    if (can(script, VDT_SCRIPT_RX_EXTRA))
+    if (vdt_script_can(script, VDT_SCRIPT_RX_EXTRA))
         ask_rx(script, VIRTIO_NET_CTRL_RX_NOUNI, false);
-    if (can(script, VDT_SCRIPT_RSS))
+    if (vdt_script_can(script, VDT_SCRIPT_RSS))
         ask_rss(script);
 }
 
@@ -364,7 +364,7 @@ void
 vdt_script_spread(struct vdt_script *script)
 {
     script->idle = true;
-    if (can(script, VDT_SCRIPT_PAIRS))
+    if (vdt_script_can(script, VDT_SCRIPT_PAIRS))
         ask_pairs(script, script->driver->config.pairs);
 }
 
@@ -378,10 +378,10 @@ bool
 vdt_script_complete(const struct vdt_script *script)
 {
     for (unsigned i = 0; i < VDT_SCRIPT_KINDS; i++) {
-        if (can(script, i) && script->of_kind[i] == 0)
+        if (vdt_script_can(script, i) && script->of_kind[i] + script->refused_of[i] == 0)
             return false;
     }
-    return script->vlan_at == script->vlans || !can(script, VDT_SCRIPT_VLAN);
+    return script->vlan_at == script->vlans || !vdt_script_can(script, VDT_SCRIPT_VLAN);
 }
 
 /* ---- what is answered ---- */
@@ -434,6 +434,7 @@ answered(void *ctx, uint64_t cookie, const uint8_t *reply, uint32_t len)
 
     if (len < 1 || reply[0] != VIRTIO_NET_OK) {
         script->refused++;
+        script->refused_of[p->kind]++;
         note_trouble(script, p, len < 1 ? "came back without an answer" : "was refused");
         limit_pairs(script);
         return;
@@ -505,7 +506,7 @@ vdt_script_step(struct vdt_script *script)
     for (unsigned i = 0; !script->idle && script->queue.length == 0 && i < VDT_SCRIPT_KINDS; i++) {
         enum vdt_script_kind kind = script->next++ % VDT_SCRIPT_KINDS;
 
-        if (can(script, kind))
+        if (vdt_script_can(script, kind))
             make_up(script, kind);
     }
     p = g_queue_peek_head(&script->queue);

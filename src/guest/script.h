@@ -53,8 +53,9 @@ struct vdt_script {
     int64_t give_up;  /* when to stop waiting for a transmit ring that is going out of use */
     uint64_t sent, acked, refused, wrong; /* wrong: an answer that contradicts what was set */
     uint64_t of_kind[VDT_SCRIPT_KINDS];   /* acknowledged */
-    bool idle;                            /* make up no more commands */
-    char *trouble;                        /* owned: the first refusal or wrong answer, in words */
+    uint64_t refused_of[VDT_SCRIPT_KINDS];
+    bool idle;     /* make up no more commands */
+    char *trouble; /* owned: the first refusal or wrong answer, in words */
 };
 
 void vdt_script_init(struct vdt_script *script, struct vdt_driver *driver, uint16_t vlans,
@@ -64,8 +65,10 @@ void vdt_script_clear(struct vdt_script *script);
 /* Send what fits now. True if something was sent. */
 bool vdt_script_step(struct vdt_script *script);
 
-/* Every kind that the guest can send was acknowledged at least once, and all VLANs are asked for.
- */
+/* The guest has negotiated commands of that kind. */
+bool vdt_script_can(const struct vdt_script *script, enum vdt_script_kind kind);
+
+/* Every kind that the guest can send was answered at least once, and all VLANs are asked for. */
 bool vdt_script_complete(const struct vdt_script *script);
 
 /* Leave a state in which the guest's own frames come in whatever else is set, then fall idle. */

@@ -187,6 +187,20 @@ Test(sim_knobs, nak_class_refuses_one_kind_of_command)
     nic_close(&nic);
 }
 
+Test(sim_knobs, forget_class_answers_ok_and_does_nothing)
+{
+    g_autofree struct vdt_net_state *state = g_new0(struct vdt_net_state, 1);
+    struct nic nic;
+
+    nic_run(&nic, "sim:forget-class=2.0", NIC_SPLIT, 0);
+    cr_assert_eq(nic_command(&nic, 2, 0, "\1\0", 2), VIRTIO_NET_OK);
+    cr_assert_eq(nic_command(&nic, 0, 0, "\1", 1), VIRTIO_NET_OK);
+    cr_assert(nic.dev->ops->read_net_state(nic.dev, state, NULL));
+    cr_expect_not(state->set & VDT_NET_VLAN);
+    cr_expect(state->rx[0]);
+    nic_close(&nic);
+}
+
 Test(sim_knobs, a_silent_control_queue_never_answers)
 {
     struct vdt_seg segs[2];

@@ -60,6 +60,31 @@ Test(frames, a_changed_byte_is_noticed)
     vdt_frames_clear(&frames);
 }
 
+/* A network has other stations. What has lost its sender, or has any mark of ours, is no such
+ * frame. */
+Test(frames, a_frame_of_another_station_is_told_apart)
+{
+    static const uint8_t other[] = {0x02, 0, 0, 0, 0, 7};
+    uint64_t number;
+
+    vdt_frames_init(&frames, 3);
+    vdt_frames_make(&frames, &plan, buffer);
+    memcpy(buffer + 6, other, 6);
+    buffer[20] ^= 1;
+    cr_expect_eq(take(&number), VDT_FRAME_CORRUPT);
+    cr_expect_eq(frames.foreign, 0, "it has our mark");
+    memset(buffer + 12, 0, sizeof(buffer) - 12);
+    cr_expect_eq(take(&number), VDT_FRAME_CORRUPT);
+    cr_expect_eq(frames.foreign, 1);
+    cr_expect_eq(vdt_frames_take(&frames, buffer, 60, &number), VDT_FRAME_CORRUPT);
+    cr_expect_eq(frames.foreign, 2, "a short one");
+    memset(buffer + 6, 0, 6);
+    cr_expect_eq(take(&number), VDT_FRAME_CORRUPT);
+    cr_expect_eq(frames.foreign, 2, "nobody has sent it");
+    cr_expect_eq(frames.corrupt, 4);
+    vdt_frames_clear(&frames);
+}
+
 Test(frames, a_truncated_or_foreign_frame_is_corrupt)
 {
     uint64_t number;
