@@ -21,17 +21,32 @@
 static void
 prepare(gpointer log)
 {
+    sigset_t none;
+
+    /* Ours may be blocked: the child has to end by them. */
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     dup2(GPOINTER_TO_INT(log), STDOUT_FILENO);
     dup2(GPOINTER_TO_INT(log), STDERR_FILENO);
 }
 
 struct vdt_tracker_process *
-vdt_tracker_process_start(const char *name, const char *device, const char *shadow, GError **error)
+vdt_tracker_process_start(const char *name, const char *device, const char *shadow,
+                          const char *features_from, GError **error)
 {
     struct vdt_tracker_process *process = g_new0(struct vdt_tracker_process, 1);
-    const char *argv[] = {"/proc/self/exe", "run",      "--name", name, "--device",
-                          device,           "--shadow", shadow,   NULL};
+    const char *argv[] = {"/proc/self/exe",
+                          "run",
+                          "--name",
+                          name,
+                          "--device",
+                          device,
+                          "--shadow",
+                          shadow,
+                          features_from ? "--features-from" : NULL,
+                          features_from,
+                          NULL};
 
     process->name = g_strdup(name);
     process->socket = vdt_runtime_path(name, ".sock");
@@ -75,19 +90,24 @@ vdt_tracker_process_free(struct vdt_tracker_process *process)
     g_free(process);
 }
 
+char *
+vdt_tracker_process_log(const struct vdt_tracker_process *process)
+{
+    g_autofree char *text = NULL;
+    gsize len = 0;
+
+    if (!g_file_get_contents(process->log, &text, &len, NULL) || len == 0)
+        return g_strdup("it left no word");
+    return g_strdup(g_strchomp(len > LOG_TAIL ? text + len - LOG_TAIL : text));
+}
+
 bool
 vdt_tracker_process_alive(struct vdt_tracker_process *process, GError **error)
 {
-    g_autofree char *text = NULL;
-    size_t len = 0;
-
     if (!ended(process))
         return true;
-    g_file_get_contents(process->log, &text, &len, NULL);
-    g_set_error(error, VDT_ERROR, VDT_ERROR_FAILED, "tracker %s has ended: %s", process->name,
-                !text            ? "it left no word"
-                : len > LOG_TAIL ? text + len - LOG_TAIL
-                                 : g_strchomp(text));
+    g_autofree char *log = vdt_tracker_process_log(process);
+    g_set_error(error, VDT_ERROR, VDT_ERROR_FAILED, "tracker %s has ended: %s", process->name, log);
     return false;
 }
 

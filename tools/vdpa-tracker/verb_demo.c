@@ -4,9 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <glib/gstdio.h>
-
 #include "tools/vdpa-tracker/demo.h"
+#include "tools/vdpa-tracker/scratch.h"
 #include "tools/vdpa-tracker/verb.h"
 
 #include "device/sim_options.h"
@@ -44,7 +43,7 @@ begin(JsonBuilder *builder, const char *name)
 }
 
 static void
-print_json(const struct vdt_demo_report *report)
+print_json(const struct vdt_course_report *report)
 {
     g_autoptr(JsonBuilder) builder = json_builder_new();
 
@@ -52,10 +51,10 @@ print_json(const struct vdt_demo_report *report)
     json_builder_set_member_name(builder, "verdict");
     json_builder_add_string_value(builder, report->reasons->len ? "failed" : "ok");
     begin(builder, "chains");
-    add_number(builder, "available", report->available);
-    add_number(builder, "used", report->used);
+    add_number(builder, "available", report->sums.available);
+    add_number(builder, "used", report->sums.used);
     add_number(builder, "lost", report->lost);
-    add_number(builder, "duplicated", report->duplicated);
+    add_number(builder, "duplicated", report->sums.duplicated);
     json_builder_end_object(builder);
     begin(builder, "pages");
     add_number(builder, "written", report->pages_written);
@@ -94,7 +93,7 @@ print_json(const struct vdt_demo_report *report)
 }
 
 static void
-print_kinds(const struct vdt_demo_report *report)
+print_kinds(const struct vdt_course_report *report)
 {
     for (unsigned i = 0; i < VDT_SCRIPT_KINDS; i++) {
         if (report->of_kind[i])
@@ -103,14 +102,14 @@ print_kinds(const struct vdt_demo_report *report)
 }
 
 static void
-print_text(const struct vdt_demo_report *report)
+print_text(const struct vdt_course_report *report)
 {
 #define ROW(name, format, ...) printf("  %-24s " format "\n", name, __VA_ARGS__)
     printf("\nWhat the guest saw\n");
-    ROW("chains available", "%8lu", (unsigned long) report->available);
-    ROW("chains used", "%8lu", (unsigned long) report->used);
+    ROW("chains available", "%8lu", (unsigned long) report->sums.available);
+    ROW("chains used", "%8lu", (unsigned long) report->sums.used);
     ROW("  lost", "%8lu", (unsigned long) report->lost);
-    ROW("  used twice", "%8lu", (unsigned long) report->duplicated);
+    ROW("  used twice", "%8lu", (unsigned long) report->sums.duplicated);
     ROW("in flight at the switch", "%8lu receive, %lu transmit",
         (unsigned long) report->in_flight_rx, (unsigned long) report->in_flight_tx);
     ROW("frames sent", "%8lu", (unsigned long) report->frames_sent);
@@ -162,35 +161,11 @@ in_range(const char *name, int value, int least, int most, GError **error)
            refuse(error, "%s %d: %d to %d is possible", name, value, least, most);
 }
 
-/* The trackers' sockets and logs, in a directory of their own. */
-static char *
-make_directory(GError **error)
-{
-    char *dir = g_dir_make_tmp("vdpa-tracker-demo-XXXXXX", error);
-
-    if (dir)
-        g_setenv("VDPA_TRACKER_RUNTIME_DIR", dir, TRUE);
-    return dir;
-}
-
-static void
-remove_directory(const char *path)
-{
-    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
-    const char *name;
-
-    while (dir && (name = g_dir_read_name(dir))) {
-        g_autofree char *file = g_build_filename(path, name, NULL);
-        g_unlink(file);
-    }
-    g_rmdir(path);
-}
-
 static int
 show(const struct vdt_demo_options *options, bool keep, GError **error)
 {
-    g_autofree char *dir = make_directory(error);
-    struct vdt_demo_report report;
+    g_autofree char *dir = vdt_scratch_make("vdpa-tracker-demo", error);
+    struct vdt_course_report report;
 
     if (!dir)
         return VDT_EXIT_FAILED;
@@ -201,11 +176,11 @@ show(const struct vdt_demo_options *options, bool keep, GError **error)
         print_json(&report);
     else if (ok)
         print_text(&report);
-    vdt_demo_report_clear(&report);
+    vdt_course_report_clear(&report);
     if (keep)
         fprintf(stderr, "kept: %s\n", dir);
     else
-        remove_directory(dir);
+        vdt_scratch_remove(dir);
     return exit_code;
 }
 
@@ -224,7 +199,7 @@ sim_options(const char *text, GError **error)
 int
 vdt_verb_demo(const struct vdt_verb *verb, int argc, char **argv)
 {
-    struct vdt_demo_options options = {.duration = 1.0, .progress = progress};
+    struct vdt_demo_options options = {.course = {.num = 256, .duration = 1.0, .progress = progress}};
     int pairs = 4, vlans = 16, memory = 64, rounds = 5, commands = 100;
     gint64 seed = 1;
     gboolean json = FALSE, ooo = FALSE, keep = FALSE;
@@ -242,7 +217,7 @@ vdt_verb_demo(const struct vdt_verb *verb, int argc, char **argv)
         {"rounds", 0, 0, G_OPTION_ARG_INT, &rounds, "Rounds of copying, at least (5)", "N"},
         {"commands", 0, 0, G_OPTION_ARG_INT, &commands,
          "Control commands while rounds run, at least (100)", "N"},
-        {"duration", 0, 0, G_OPTION_ARG_DOUBLE, &options.duration,
+        {"duration", 0, 0, G_OPTION_ARG_DOUBLE, &options.course.duration,
          "Seconds that the guest runs on each side, at least (1)", "S"},
         {"memory", 0, 0, G_OPTION_ARG_INT, &memory, "Guest memory (64)", "MIB"},
         {"shadow", 0, 0, G_OPTION_ARG_STRING, &shadow, "As for run (always)", "POLICY"},
@@ -261,25 +236,26 @@ vdt_verb_demo(const struct vdt_verb *verb, int argc, char **argv)
         refuse(&error, "--rings %s: split or packed is possible", rings);
     else if (shadow && !g_strv_contains(policies, shadow))
         refuse(&error, "--shadow %s: always, never or auto is possible", shadow);
-    else if (!(options.duration >= 0 && options.duration <= 3600)) /* nor what is no number */
-        refuse(&error, "--duration %g: 0 to 3600 is possible", options.duration);
+    else if (!(options.course.duration >= 0 &&
+               options.course.duration <= 3600)) /* nor what is no number */
+        refuse(&error, "--duration %g: 0 to 3600 is possible", options.course.duration);
     else if (sim_options(source, &error) && sim_options(target, &error) &&
              in_range("--pairs", pairs, 1, 16, &error) &&
              in_range("--vlans", vlans, 0, 4094, &error) &&
              in_range("--rounds", rounds, 1, 10000, &error) &&
              in_range("--commands", commands, 0, 1000000, &error) &&
              in_range("--memory", memory, 16, MEMORY_MAX_MIB, &error)) {
-        options.pairs = (unsigned) pairs;
-        options.vlans = (unsigned) vlans;
-        options.rounds = (unsigned) rounds;
-        options.commands = (unsigned) commands;
-        options.memory_mib = (unsigned) memory;
-        options.seed = (uint64_t) seed;
-        options.packed = rings && g_str_equal(rings, "packed");
+        options.course.pairs = (unsigned) pairs;
+        options.course.vlans = (unsigned) vlans;
+        options.course.rounds = (unsigned) rounds;
+        options.course.commands = (unsigned) commands;
+        options.course.memory_mib = (unsigned) memory;
+        options.course.seed = (uint64_t) seed;
+        options.course.packed = rings && g_str_equal(rings, "packed");
         options.out_of_order = ooo;
         options.source = source;
         options.target = target;
-        options.shadow = shadow ? shadow : "always";
+        options.course.shadow = shadow ? shadow : "always";
         exit_code = show(&options, keep, &error);
     }
     return error ? vdt_verb_fail(json, g_steal_pointer(&error)) : exit_code;
