@@ -38,7 +38,7 @@ wants()
 }
 
 COMP_WORDBREAKS=$' \t\n"\'><=;|&(:'
-echo 1..26
+echo 1..29
 wants s status snapshot show swap
 wants 'help re' restore replay
 wants l list
@@ -63,6 +63,9 @@ wants 'run --device sim:no-p' no-packed
 wants 'run --device=sim:pairs=2,no-p' 2,no-packed
 wants 'check --from w' web.vdts
 wants 'snapshot --fo' --format=
+wants 'ci-migrate --source s' sim:
+wants 'ci-migrate --junit w' web.vdts
+wants 'demo --source no-p' no-packed
 wants 'run --format ' 1 2
 COMP_WORDBREAKS=$' \t\n'
 wants 'run --device=sim:pairs=2,no-p' --device=sim:pairs=2,no-packed

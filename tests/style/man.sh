@@ -53,7 +53,7 @@ page_words()
 }
 
 mapfile -t verbs < <(help_verbs | grep -vx help)
-echo "1..$((${#verbs[@]} + 6))"
+echo "1..$((${#verbs[@]} + 7))"
 
 result "each verb has a page, each page a verb" < <(
     same "$(printf '%s\n' "${verbs[@]}")" \
@@ -61,7 +61,7 @@ result "each verb has a page, each page a verb" < <(
 )
 result "vdpa-tracker(1) lists the verbs" < <(
     same "$(help_verbs)" \
-        "$(sed -n '/^\.Ss Verbs/,/^\.Ss Devices/s/^\.It Cm \([a-z]*\).*/\1/p' "$pages/vdpa-tracker.1")"
+        "$(sed -n '/^\.Ss Verbs/,/^\.Ss Devices/s/^\.It Cm \([a-z-]*\).*/\1/p' "$pages/vdpa-tracker.1")"
 )
 for verb in "${verbs[@]}"; do
     result "options of $verb" < <(
@@ -75,6 +75,17 @@ result "options of sim:" < <(
 result "pages refer to pages that are there" < <(
     grep -noE '^\.Xr vdpa-tracker[a-z-]* [0-9]' "$pages"/*.[0-9] | while read -r where name section; do
         [[ -e $pages/$name.$section ]] || echo "${where%:*}: $name($section)"
+    done
+)
+# Commands of this verb in pages beside the manual, with the lines that go on.
+ci_options()
+{
+    sed -n '/vdpa-tracker ci-migrate/,/junit\|^ *[^- ]/p' "$pages"/../ci.md "$pages"/../examples/*.yml | grep -oE -- ' --[a-z-]+' | sort -u
+}
+result "sample pipelines use options that are there" < <(
+    [[ -n $(ci_options) ]] || echo "no command is found in ci.md and examples/"
+    ci_options | while read -r option; do
+        help_options ci-migrate | grep -qE -- "$option(=|\$)" || echo "ci-migrate has no $option"
     done
 )
 result "every page is installed" < <(

@@ -67,7 +67,7 @@ _vdpa_tracker()
         case $before in
         -d | --device | --to) wanted=$(_vdpa_tracker_devices "$program" "$word") ;;
         --from) files=yes wanted=$(_vdpa_tracker_devices "$program" "$word") ;;
-        --socket-path | --restore | --output | --features-from | --metrics-file | --qmp) files=yes ;;
+        --junit | --socket-path | --restore | --output | --features-from | --metrics-file | --qmp) files=yes ;;
         -o) files=yes ;;
         --shadow) wanted='auto always never' ;;
         --dirty-width) wanted='chain used' ;;
@@ -75,10 +75,16 @@ _vdpa_tracker()
         --log-level) wanted='error warning info debug' ;;
         --rings) wanted='split packed' ;;
         --source | --destination)
-            wanted=$(_vdpa_tracker_devices "$program" "sim:$word" | sed 's/^sim://')
+            # The demo's are options of sim: alone.
+            wanted=$(case $verb in
+                demo) _vdpa_tracker_devices "$program" "sim:$word" | sed 's/^sim://' ;;
+                *) _vdpa_tracker_devices "$program" "$word" ;;
+            esac)
             ;;
         --name | -n | --fd | --workers | --deadline | --mac | --uuid | --count | -c | --interval | -i) ;;
         --seed | --pairs | --vlans | --rounds | --commands | --duration | --memory) ;;
+        --guest) wanted=builtin ;;
+        --timeout | --max-downtime | --repeat) ;;
         *)
             case $verb:$word in
             *:-*) wanted=$(_vdpa_tracker_options "$program" "$verb") ;;

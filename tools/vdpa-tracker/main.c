@@ -52,15 +52,20 @@ static const struct vdt_verb verbs[] = {
      "  vdpa-tracker metrics web | grep in_flight",
      vdt_verb_metrics},
     {"watch", "", "libvirt's migrations of domains with trackers, as they go",
-     "Connect to libvirt, read-only, and print a line for each phase of each migration of a domain\n"
-     "whose NICs have trackers (\"attach\"), with its times, and for what these trackers say of it.\n"
-     "A connection that breaks is opened again, and everything looked at anew. Ends with Ctrl-C.\n\n"
+     "Connect to libvirt, read-only, and print a line for each phase of each migration of a "
+     "domain\n"
+     "whose NICs have trackers (\"attach\"), with its times, and for what these trackers say of "
+     "it.\n"
+     "A connection that breaks is opened again, and everything looked at anew. Ends with "
+     "Ctrl-C.\n\n"
      "  vdpa-tracker watch --connect qemu:///system\n"
      "  vdpa-tracker watch --json --metrics-file /var/lib/node_exporter/vdpa-watch.prom",
      vdt_verb_watch},
     {"filter", "NAME FILE|--qmp SOCKET", "tell a device what its guest wants, which QEMU keeps",
-     "A QEMU answers its guest's control commands itself, so that the device behind tracker NAME has\n"
-     "to let everything through. Take what the guest wants from there: once from FILE, an answer to\n"
+     "A QEMU answers its guest's control commands itself, so that the device behind tracker NAME "
+     "has\n"
+     "to let everything through. Take what the guest wants from there: once from FILE, an answer "
+     "to\n"
      "query-rx-filter, or from QEMU's monitor at SOCKET, again whenever it changes.\n\n"
      "  vdpa-tracker filter web --qmp /run/web.qmp --nic net0",
      vdt_verb_filter},
@@ -103,6 +108,17 @@ static const struct vdt_verb verbs[] = {
      "  vdpa-tracker demo --json --rings packed --out-of-order --seed 7\n"
      "  vdpa-tracker demo --vlans 4094",
      vdt_verb_demo},
+    {"ci-migrate", "--source DEVICE --destination DEVICE",
+     "a migration between two devices, as test cases for a CI system",
+     "Migrate a guest of our own from one device to another and back, check whatever can be known\n"
+     "of it, and write a JUnit file. What these devices do not allow to be checked is skipped,\n"
+     "with the reason. Two devices of this host, both free.\n\n"
+     "  vdpa-tracker ci-migrate --source vhost-vdpa:/dev/vhost-vdpa-0 \\\n"
+     "    --destination vhost-vdpa:/dev/vhost-vdpa-1 --junit results.xml --max-downtime 200\n"
+     "  vdpa-tracker ci-migrate --source sim:pairs=4 --destination sim:pairs=4 --rings packed",
+     vdt_verb_ci_migrate,
+     .exits = "0  nothing failed      1  something did, or the test could not be held\n"
+              "  2  wrong usage"},
     {"check", "--from FILE|DEVICE --to DEVICE", "would that device take this state?",
      "Say whether DEVICE can take the state in FILE, or whatever another DEVICE can hold, or what "
      "a\n"
@@ -168,7 +184,7 @@ print_help(void)
         "Makes a virtual machine with a vDPA network device migratable: owns the device, follows\n"
         "its rings and its control queue, and carries that state to another device.\n\n");
     for (size_t i = 0; i < G_N_ELEMENTS(verbs); i++)
-        printf("  %-9s %s\n", verbs[i].name, verbs[i].summary);
+        printf("  %-10s %s\n", verbs[i].name, verbs[i].summary);
     printf(
         "\nA first try, without any hardware:\n\n"
         "  vdpa-tracker demo\n\n"

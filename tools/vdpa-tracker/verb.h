@@ -61,6 +61,7 @@ void vdt_print_json(JsonNode *node);
 /* The verbs. */
 int vdt_verb_attach(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_baseline(const struct vdt_verb *verb, int argc, char **argv);
+int vdt_verb_ci_migrate(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_check(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_demo(const struct vdt_verb *verb, int argc, char **argv);
 int vdt_verb_diff(const struct vdt_verb *verb, int argc, char **argv);

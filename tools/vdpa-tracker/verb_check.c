@@ -3,12 +3,10 @@
 #include <string.h>
 
 #include "tools/vdpa-tracker/verb.h"
+#include "tools/vdpa-tracker/whole_device.h"
 
-#include "control/command.h"
 #include "migration/admit.h"
 #include "migration/baseline.h"
-#include "shadow/negotiate.h"
-#include "virtio/features.h"
 
 /* What the user wrote is a device if it begins like one, else a file. */
 static bool
@@ -17,42 +15,13 @@ is_device(const char *word)
     return g_str_has_prefix(word, "sim:") || g_str_has_prefix(word, "vhost-vdpa:");
 }
 
-/* The most that a guest of @dev could need: all features, all rings at full size. */
-static struct vdt_snapshot *
-whole_device(struct vdt_device *dev, GError **error)
-{
-    VDT_AUTO(snapshot) snapshot = vdt_snapshot_new();
-    struct vdt_negotiation n = {0};
-
-    if (!vdt_negotiation_init(&n, dev, vdt_command_features_known(dev->info.features), error) ||
-        !vdt_admit_read_config(dev, snapshot->config, &snapshot->config_len, error))
-        return NULL;
-    snapshot->device_id = dev->info.device_id;
-    g_free(snapshot->device);
-    snapshot->device = g_strdup(dev->info.name);
-    g_free(snapshot->driver);
-    snapshot->driver = g_strdup(dev->info.driver);
-    snapshot->device_features = dev->info.features;
-    snapshot->offered_features = n.offered;
-    snapshot->guest_features = n.offered;
-    snapshot->negotiated_features = n.offered;
-    snapshot->packed = n.offered & VDT_BIT(VIRTIO_F_RING_PACKED);
-    snapshot->ring_count = MIN(dev->info.rings, VDT_RINGS_MAX);
-    snapshot->cvq_index = n.offered & VDT_BIT(VIRTIO_NET_F_CTRL_VQ)
-                              ? (int32_t) vdt_net_cvq_index(n.offered, n.device_max_pairs)
-                              : -1;
-    for (uint32_t i = 0; i < snapshot->ring_count; i++)
-        snapshot->rings[i].num = dev->info.ring_max;
-    return g_steal_pointer(&snapshot);
-}
-
 static struct vdt_snapshot *
 state_of(const char *from, GError **error)
 {
     if (!is_device(from))
         return vdt_snapshot_load(from, error);
     VDT_AUTO(device) dev = vdt_device_open(from, error);
-    return dev ? whole_device(dev, error) : NULL;
+    return dev ? vdt_whole_device(dev, error) : NULL;
 }
 
 static void
