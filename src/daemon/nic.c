@@ -81,6 +81,7 @@ vdt_nic_new(struct vdt_device *dev, const struct vdt_nic_options *options, GErro
     nic->deadline_ms = options->deadline_ms;
     nic->allow_untracked = options->allow_untracked;
     nic->dirty_used_width = options->dirty_used_width;
+    nic->await_state = options->await_state;
     nic->format = options->format ? options->format : VDT_SNAPSHOT_FORMAT;
     nic->mac_given = options->mac_given;
     memcpy(nic->mac, options->mac, sizeof(nic->mac));
@@ -103,6 +104,7 @@ vdt_nic_new(struct vdt_device *dev, const struct vdt_nic_options *options, GErro
     nic->shadow = vdt_shadow_new(dev, &shadow, &vdt_nic_shadow_events, nic, error);
     if (!nic->shadow || !vdt_nic_config_init(nic, error) || !vdt_nic_control_init(nic, error))
         return NULL;
+    vdt_nic_hold_init(nic, options);
     vdt_nic_recover_init(nic, options);
     return g_steal_pointer(&nic);
 }
@@ -117,12 +119,14 @@ vdt_nic_free(struct vdt_nic *nic)
     nic->ending = true;
     if (nic->shadow)
         vdt_shadow_hurry(nic->shadow, LAST_MS);
+    vdt_nic_hold_let_go(nic, "this tracker was told to end");
     g_clear_pointer(&nic->session, vdt_session_free);
     /* The shadow's end may still raise events: the control path outlives it. */
     vdt_shadow_free(nic->shadow);
     vdt_nic_control_clear(nic);
     vdt_nic_recover_clear(nic);
     vdt_nic_state_clear(nic);
+    vdt_nic_hold_clear(nic);
     vdt_nic_filter_forget(nic);
     g_free(nic->failure);
     g_free(nic->name);

@@ -8,6 +8,8 @@
  *   nic_control.c  the control queue: replay into the device, relay of the guest's commands
  *   nic_config.c   the config space as the guest sees it, announcement
  *   nic_state.c    frozen state, snapshots in and out, DEVICE_STATE
+ *   nic_load.c     a state that comes in, a guest that comes without
+ *   nic_handover.c the VMM held while the state goes to the destination
  *   nic_recover.c  what the next tracker finds after kill -9, and what we find
  *   nic_status.c   all of it as JSON
  *
@@ -36,6 +38,9 @@ struct vdt_nic_options {
     uint8_t mac[6];
     unsigned deadline_ms;           /* of each wait for device or peer */
     unsigned format;                /* of states that are given away; 0 is the current one */
+    const char *handover;           /* carries the state where the VMM does not; NULL: nothing */
+    unsigned handover_ms;           /* and how long it may hold the VMM */
+    bool await_state;               /* do not start a guest of elsewhere without its state */
     const char *journal, *inflight; /* files for the next tracker after a crash; NULL: none */
     GMainContext *context;
 };

@@ -56,6 +56,7 @@ set_features(void *ctx, uint64_t acked, GError **error)
     nic->negotiated = true;
     nic->acked = guest;
     nic->announce = false;
+    nic->awaiting = false;
     nic->arrival = VDT_ARRIVAL_NONE;
     memset(nic->base_set, 0, sizeof(nic->base_set));
     vdt_control_model_reset(&nic->model, guest);
@@ -146,13 +147,13 @@ get_base(void *ctx, uint32_t ring, uint32_t *ret_base, GError **error)
     struct vdt_nic *nic = ctx;
 
     bool started = vdt_collect_ring_started(nic->shadow, ring);
-    if (!started && vdt_nic_frozen_base(nic, ring, ret_base))
-        return VDT_ANSWER_NOW;
-    if (!vdt_shadow_get_base(nic->shadow, ring, ret_base, error))
-        return VDT_ANSWER_ERROR;
-    if (started)
-        vdt_nic_freeze_ring(nic, ring);
-    return VDT_ANSWER_NOW;
+    if (started || !vdt_nic_frozen_base(nic, ring, ret_base)) {
+        if (!vdt_shadow_get_base(nic->shadow, ring, ret_base, error))
+            return VDT_ANSWER_ERROR;
+        if (started)
+            vdt_nic_freeze_ring(nic, ring);
+    }
+    return vdt_nic_hold(nic, ring, *ret_base) ? VDT_ANSWER_LATER : VDT_ANSWER_NOW;
 }
 
 static bool
@@ -303,9 +304,12 @@ vdt_nic_disconnected(void *ctx)
     vdt_shadow_disconnect(nic->shadow);
     vdt_nic_recover_disconnected(nic);
     g_clear_pointer(&nic->pipe, vdt_pipe_free);
+    vdt_nic_hold_let_go(nic, "the VMM has gone");
+    nic->hold.tried = false;
     nic->negotiated = false;
     nic->announce = false;
     nic->logging = false;
+    nic->awaiting = false;
     nic->arrival = VDT_ARRIVAL_NONE;
     nic->rarp_sent = false;
     nic->protocol_features = 0;

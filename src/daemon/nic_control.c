@@ -353,11 +353,11 @@ cvq_broken(void *ctx, const char *reason)
     vdt_warning("%s: the control queue is out of service: %s", nic->name, reason);
 }
 
-static void
-starting(void *ctx, const struct vdt_guest_cvq *cvq)
+static bool
+starting(void *ctx, const struct vdt_guest_cvq *cvq, GError **error)
 {
     vdt_nic_recover_judge(ctx, cvq);
-    vdt_nic_arrive(ctx);
+    return vdt_nic_arrive(ctx, error);
 }
 
 static bool

@@ -125,6 +125,31 @@ restore_now(struct vdt_nic *nic, const struct vdt_snapshot *snapshot, unsigned *
     return false;
 }
 
+/* The guest whose rings wait for a state has said already what it is and where they stand. */
+static bool
+is_of_guest(struct vdt_nic *nic, const struct vdt_snapshot *snapshot, GError **error)
+{
+    bool ok = vdt_nic_state_features(snapshot, nic->acked, error);
+
+    for (uint32_t i = 0; ok && i < VDT_RINGS_MAX; i++)
+        ok = !nic->base_set[i] || vdt_nic_state_stands(snapshot, i, nic->base[i], error);
+    return ok;
+}
+
+/* Its rings have waited long enough. What does not start waits on. */
+static bool
+start_awaited(struct vdt_nic *nic, GError **error)
+{
+    if (vdt_shadow_update(nic->shadow, error))
+        return true;
+    g_clear_pointer(&nic->loaded, vdt_snapshot_free);
+    nic->arrival = VDT_ARRIVAL_NONE;
+    nic->awaiting = true;
+    nic->adopted = false;
+    vdt_nic_enter(nic, VDT_PHASE_IDLE);
+    return false;
+}
+
 bool
 vdt_nic_restore(struct vdt_nic *nic, const struct vdt_snapshot *snapshot, unsigned *ret_commands,
                 GError **error)
@@ -134,7 +159,7 @@ vdt_nic_restore(struct vdt_nic *nic, const struct vdt_snapshot *snapshot, unsign
         !vdt_admit(snapshot, vdt_shadow_device(nic->shadow), 0, error) ||
         !inside_offer(nic, snapshot, error))
         return false;
-    if (vdt_collect_traffic(nic->shadow)) {
+    if (vdt_collect_traffic(nic->shadow) && !nic->awaiting) {
         if (!snapshot->live) {
             g_set_error(error, VDT_ERROR, VDT_ERROR_BUSY,
                         "%s runs a guest: the state of a stopped guest is only taken before a "
@@ -146,7 +171,9 @@ vdt_nic_restore(struct vdt_nic *nic, const struct vdt_snapshot *snapshot, unsign
     }
 
     VDT_AUTO(snapshot) copy = copy_of(snapshot, error);
-    if (!copy || !vdt_shadow_update(nic->shadow, error) || !rehearse(nic, copy, error))
+    bool awaited = nic->awaiting;
+    if (!copy || (awaited && !is_of_guest(nic, copy, error)) ||
+        (!awaited && !vdt_shadow_update(nic->shadow, error)) || !rehearse(nic, copy, error))
         return false;
     vdt_nic_recover_drop(nic, "another state was loaded");
     vdt_snapshot_free(nic->loaded);
@@ -155,7 +182,9 @@ vdt_nic_restore(struct vdt_nic *nic, const struct vdt_snapshot *snapshot, unsign
     nic->adopted = false;
     nic->restores++;
     vdt_nic_enter(nic, VDT_PHASE_LOADED);
-    return !nic->negotiated || vdt_nic_state_apply(nic, error);
+    if (nic->negotiated && !vdt_nic_state_apply(nic, error))
+        return false;
+    return !awaited || start_awaited(nic, error);
 }
 
 bool
@@ -175,29 +204,45 @@ vdt_nic_load(struct vdt_nic *nic, const uint8_t *bytes, size_t len, GError **err
     return vdt_nic_restore(nic, snapshot, &commands, error);
 }
 
+static bool
+refuse_stateless(struct vdt_nic *nic, GError **error)
+{
+    nic->awaiting = true;
+    g_set_error(
+        error, VDT_ERROR, VDT_ERROR_BUSY,
+        "this guest ran elsewhere, and its state has not come here: its rings wait for it "
+        "(\"vdpa-tracker restore %s FILE\" brings it), or for the guest to reset its device",
+        nic->name);
+    return false;
+}
+
 /*
  * Rings that a device has worked on, and nothing here knows of it: the guest ran elsewhere and came
  * without its state (a VMM without DEVICE_STATE, and nobody called restore). What is in flight is
  * guessed from used index and base; what the guest asked of its control queue is lost.
  */
-void
-vdt_nic_arrive(struct vdt_nic *nic)
+bool
+vdt_nic_arrive(struct vdt_nic *nic, GError **error)
 {
     bool undecided = nic->left && !nic->same_life;
+    enum vdt_arrival arrival;
 
+    nic->awaiting = false;
     if (nic->arrival != VDT_ARRIVAL_NONE || undecided)
-        return;
+        return true;
     if (nic->loaded)
-        nic->arrival = VDT_ARRIVAL_LOADED;
+        arrival = VDT_ARRIVAL_LOADED;
     else if (nic->left)
-        nic->arrival = VDT_ARRIVAL_RECOVERED;
+        arrival = VDT_ARRIVAL_RECOVERED;
     else if (nic->previous)
-        nic->arrival = VDT_ARRIVAL_RESUMED;
+        arrival = VDT_ARRIVAL_RESUMED;
     else
-        nic->arrival =
-            vdt_shadow_used_before(nic->shadow) ? VDT_ARRIVAL_STATELESS : VDT_ARRIVAL_NEW;
-    if (nic->arrival != VDT_ARRIVAL_STATELESS)
-        return;
+        arrival = vdt_shadow_used_before(nic->shadow) ? VDT_ARRIVAL_STATELESS : VDT_ARRIVAL_NEW;
+    if (arrival == VDT_ARRIVAL_STATELESS && nic->await_state)
+        return refuse_stateless(nic, error);
+    nic->arrival = arrival;
+    if (arrival != VDT_ARRIVAL_STATELESS)
+        return true;
     vdt_warning("%s: this guest ran elsewhere before, and no state of it came here (neither with "
                 "the VMM's stream nor by \"vdpa-tracker restore\"); requests between used index "
                 "and base go to the device again%s",
@@ -208,6 +253,7 @@ vdt_nic_arrive(struct vdt_nic *nic)
     if (vdt_shadow_guest_cvq_index(nic->shadow) >= 0)
         vdt_control_model_set_unmigratable(&nic->model,
                                            "the guest came here without its control state");
+    return true;
 }
 
 const char *

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "control/replay.h"
+#include "daemon/handover.h"
 #include "daemon/journal.h"
 #include "daemon/nic.h"
 #include "migration/pipe.h"
@@ -25,6 +26,18 @@ enum vdt_arrival {
     VDT_ARRIVAL_RECOVERED, /* from a tracker before this one */
     VDT_ARRIVAL_LOADED,    /* from another tracker, with its state */
     VDT_ARRIVAL_STATELESS, /* from elsewhere, without */
+};
+
+/* The answer to the VMM that waits for a handover, and what became of the last one. */
+struct vdt_nic_hold {
+    char *command; /* owned, NULL: none */
+    unsigned timeout_ms;
+    struct vdt_handover *running; /* owned, NULL: nobody is held */
+    bool tried;                   /* at this stop */
+    uint32_t ring, base;          /* the answer */
+    int64_t began, us;
+    uint64_t bytes, given, failed;
+    char *error; /* owned: of the last, NULL where it went well */
 };
 
 struct vdt_nic {
@@ -88,6 +101,9 @@ struct vdt_nic {
     int64_t rehearsed_us; /* of the last state that came in: its commands, tried before the guest */
     struct vdt_pipe *pipe; /* owned: a DEVICE_STATE transfer */
     char *failure;         /* owned: why nothing runs, NULL if all is well */
+    struct vdt_nic_hold hold;
+    bool await_state; /* a guest that ran elsewhere does not start here without its state */
+    bool awaiting;    /* one is there, and its state is not */
 
     /* recovery */
     struct vdt_journal *journal;     /* owned, NULL: off */
@@ -107,7 +123,8 @@ struct vdt_nic {
     /* for status */
     uint64_t loads, saves, restores, swaps;
     int64_t swap_opened_us, swap_frozen_us; /* of the last swap */
-    /* Real time, of the guest's last stop (its first ring) and start: two hosts' make a downtime. */
+    /* Real time, of the guest's last stop (its first ring) and start: two hosts' make a downtime.
+     */
     int64_t stopped_us, started_us;
 };
 
@@ -166,6 +183,10 @@ void vdt_nic_freeze_all(struct vdt_nic *nic);
 bool vdt_nic_frozen_base(struct vdt_nic *nic, uint32_t ring, uint32_t *ret_base);
 /* The frontend negotiates anew: frozen becomes previous. False where loaded does not fit. */
 bool vdt_nic_state_negotiated(struct vdt_nic *nic, uint64_t acked, GError **error);
+/* Is @snapshot of a guest with these features, whose ring starts there? */
+bool vdt_nic_state_features(const struct vdt_snapshot *snapshot, uint64_t acked, GError **error);
+bool vdt_nic_state_stands(const struct vdt_snapshot *snapshot, uint32_t ring, uint32_t base,
+                          GError **error);
 /* What was in flight goes to the shadow, which does not run yet. */
 bool vdt_nic_state_apply(struct vdt_nic *nic, GError **error);
 bool vdt_nic_state_based(struct vdt_nic *nic, uint32_t ring, uint32_t base, GError **error);
@@ -178,9 +199,19 @@ bool vdt_nic_carriable(const struct vdt_snapshot *snapshot, GError **error);
 
 /* nic_load.c */
 bool vdt_nic_load(struct vdt_nic *nic, const uint8_t *bytes, size_t len, GError **error);
-/* Rings start: once a guest, before anything is settled. */
-void vdt_nic_arrive(struct vdt_nic *nic);
+/* Rings start: once a guest, before anything is settled. False: not without its state. */
+bool vdt_nic_arrive(struct vdt_nic *nic, GError **error);
 const char *vdt_nic_arrival_name(const struct vdt_nic *nic); /* NULL: none */
+
+/* nic_handover.c */
+void vdt_nic_hold_init(struct vdt_nic *nic, const struct vdt_nic_options *options);
+void vdt_nic_hold_clear(struct vdt_nic *nic);
+/* @ring's position is asked for and would be @base: true where the answer comes later. */
+bool vdt_nic_hold(struct vdt_nic *nic, uint32_t ring, uint32_t base);
+void vdt_nic_hold_running(struct vdt_nic *nic); /* rings run again */
+/* Whoever is held gets the answer now; nothing where nobody is. */
+void vdt_nic_hold_let_go(struct vdt_nic *nic, const char *why);
+const char *vdt_nic_hold_state(const struct vdt_nic *nic);
 
 /* nic_recover.c */
 void vdt_nic_recover_init(struct vdt_nic *nic, const struct vdt_nic_options *options);

@@ -77,12 +77,13 @@ enter_stopped(struct vdt_nic *nic)
     vdt_nic_journal_stopped(nic);
 }
 
+/* Of rings that never ran here there is nothing to keep. */
 void
 vdt_nic_freeze_ring(struct vdt_nic *nic, uint32_t ring)
 {
     bool stopped[VDT_RINGS_MAX] = {false};
 
-    if (ring >= VDT_RINGS_MAX)
+    if (ring >= VDT_RINGS_MAX || nic->awaiting)
         return;
     stopped[ring] = true;
     if (!nic->frozen)
@@ -100,7 +101,7 @@ vdt_nic_freeze_all(struct vdt_nic *nic)
     bool stopped[VDT_RINGS_MAX] = {false};
     g_autoptr(GError) error = NULL;
 
-    if (!vdt_collect_started(nic->shadow))
+    if (!vdt_collect_started(nic->shadow) || nic->awaiting)
         return;
     if (!vdt_shadow_freeze(nic->shadow, &error)) {
         vdt_warning("%s: the state at this stop is lost: %s", nic->name, error->message);
@@ -125,20 +126,28 @@ vdt_nic_frozen_base(struct vdt_nic *nic, uint32_t ring, uint32_t *ret_base)
 }
 
 bool
+vdt_nic_state_features(const struct vdt_snapshot *snapshot, uint64_t acked, GError **error)
+{
+    uint64_t features = snapshot->guest_features;
+
+    if (snapshot->live || features == 0 || features == acked)
+        return true;
+    g_autofree char *had = vdt_features_to_string(1, features & ~acked);
+    g_autofree char *has = vdt_features_to_string(1, acked & ~features);
+    g_set_error(error, VDT_ERROR, VDT_ERROR_REFUSED,
+                "the state that was loaded is of a guest with other features (only there: %s; "
+                "only here: %s); the device is not started",
+                *had ? had : "none", *has ? has : "none");
+    return false;
+}
+
+bool
 vdt_nic_state_negotiated(struct vdt_nic *nic, uint64_t acked, GError **error)
 {
     if (nic->loaded && nic->loaded_ran)
         g_clear_pointer(&nic->loaded, vdt_snapshot_free);
-    if (nic->loaded && !nic->loaded->live && nic->loaded->guest_features != 0 &&
-        nic->loaded->guest_features != acked) {
-        g_autofree char *had = vdt_features_to_string(1, nic->loaded->guest_features & ~acked);
-        g_autofree char *has = vdt_features_to_string(1, acked & ~nic->loaded->guest_features);
-        g_set_error(error, VDT_ERROR, VDT_ERROR_REFUSED,
-                    "the state that was loaded is of a guest with other features (only there: %s; "
-                    "only here: %s); the device is not started",
-                    *had ? had : "none", *has ? has : "none");
+    if (nic->loaded && !vdt_nic_state_features(nic->loaded, acked, error))
         return false;
-    }
     if (nic->frozen) {
         g_clear_pointer(&nic->previous, vdt_snapshot_free);
         nic->previous = g_steal_pointer(&nic->frozen);
@@ -168,6 +177,14 @@ at_used(const struct vdt_snapshot *previous, uint32_t ring, uint32_t base)
     return !previous->packed && base == previous->rings[ring].pos.used;
 }
 
+bool
+vdt_nic_state_stands(const struct vdt_snapshot *snapshot, uint32_t ring, uint32_t base,
+                     GError **error)
+{
+    return (ring < snapshot->ring_count && at_used(snapshot, ring, base)) ||
+           vdt_snapshot_check_base(snapshot, ring, base, error);
+}
+
 /* What a stopped ring had in flight the shadow knows by itself, unless the VMM has reconnected. */
 bool
 vdt_nic_state_based(struct vdt_nic *nic, uint32_t ring, uint32_t base, GError **error)
@@ -175,8 +192,7 @@ vdt_nic_state_based(struct vdt_nic *nic, uint32_t ring, uint32_t base, GError **
     struct vdt_snapshot *previous = nic->previous;
 
     if (nic->loaded && !nic->loaded_ran)
-        return (ring < nic->loaded->ring_count && at_used(nic->loaded, ring, base)) ||
-               vdt_snapshot_check_base(nic->loaded, ring, base, error);
+        return vdt_nic_state_stands(nic->loaded, ring, base, error);
     if (!previous || ring >= previous->ring_count || !previous->rings[ring].started)
         return true;
     if (!vdt_snapshot_at_base(previous, ring, base)) {
@@ -258,6 +274,7 @@ vdt_nic_state_running(struct vdt_nic *nic)
 {
     if (!vdt_collect_traffic(nic->shadow))
         return;
+    vdt_nic_hold_running(nic);
     if (nic->phase != VDT_PHASE_RUNNING && nic->phase != VDT_PHASE_LOGGING)
         nic->started_us = g_get_real_time();
     if (nic->phase < VDT_PHASE_OPENING)

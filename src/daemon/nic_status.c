@@ -166,6 +166,24 @@ add_phases(struct vdt_nic *nic, JsonBuilder *builder)
     json_builder_end_object(builder);
 }
 
+static void
+add_handover(struct vdt_nic *nic, JsonBuilder *builder)
+{
+    const struct vdt_nic_hold *hold = &nic->hold;
+    int64_t us = hold->running ? g_get_monotonic_time() - hold->began : hold->us;
+
+    json_builder_set_member_name(builder, "handover");
+    json_builder_begin_object(builder);
+    add_text(builder, "state", vdt_nic_hold_state(nic));
+    add_text(builder, "error", hold->error);
+    add_count(builder, "us", (uint64_t) us);
+    add_count(builder, "bytes", hold->bytes);
+    add_count(builder, "given", hold->given);
+    add_count(builder, "failed", hold->failed);
+    add_bool(builder, "awaits_state", nic->awaiting);
+    json_builder_end_object(builder);
+}
+
 /* 0 stays 0: never. */
 static uint64_t
 real_time(int64_t monotonic)
@@ -217,6 +235,7 @@ vdt_nic_status(struct vdt_nic *nic)
     json_builder_set_member_name(builder, "recovery");
     vdt_nic_recover_status(nic, builder);
     add_text(builder, "arrival", vdt_nic_arrival_name(nic));
+    add_handover(nic, builder);
     add_count(builder, "stopped_us", (uint64_t) nic->stopped_us);
     add_count(builder, "started_us", (uint64_t) nic->started_us);
     json_builder_set_member_name(builder, "carried");

@@ -57,8 +57,9 @@ enum vdt_life { VDT_LIFE_UNTOLD, VDT_LIFE_SAME, VDT_LIFE_OTHER };
 
 struct vdt_shadow_events {
     /* The wanted rings are about to be brought up, nothing is settled or at the device yet. @cvq:
-     * the guest's control queue where that starts with them, else NULL. May be NULL. */
-    void (*starting)(void *ctx, const struct vdt_guest_cvq *cvq);
+     * the guest's control queue where that starts with them, else NULL. False: not now; the next
+     * update asks again. May be NULL. */
+    bool (*starting)(void *ctx, const struct vdt_guest_cvq *cvq, GError **error);
     /* The device is at DRIVER_OK, its control queue works, no data ring runs: bring its control
      * state back. @port is NULL where the device has no control queue. False: the start fails. */
     bool (*restore)(void *ctx, const struct vdt_cvq_port *port, GError **error);

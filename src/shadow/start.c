@@ -268,8 +268,7 @@ tell_start(struct vdt_shadow *s, GError **error)
 
     if (wanted && !s->cvq_running && !find_guest_cvq(s, &cvq, error))
         return false;
-    s->events.starting(s->ctx, wanted && !s->cvq_running ? &cvq : NULL);
-    return true;
+    return s->events.starting(s->ctx, wanted && !s->cvq_running ? &cvq : NULL, error);
 }
 
 static bool

@@ -119,9 +119,10 @@ vm_reach(struct vm *vm, const char *name, GError **error)
         g_clear_error(error);
         if (i > 0)
             g_usleep(10000);
-        vm->frontend = vdt_frontend_connect(path, TIMEOUT_MS, error);
+        vm->frontend =
+            vdt_frontend_connect(path, vm->patience_ms ? vm->patience_ms : TIMEOUT_MS, error);
     }
-    if (vm->frontend && vdt_frontend_negotiate(vm->frontend, PROTOCOL, error) &&
+    if (vm->frontend && vdt_frontend_negotiate(vm->frontend, PROTOCOL & ~vm->without, error) &&
         vdt_frontend_get_features(vm->frontend, &vm->device_features, error))
         return true;
     vm_disconnect(vm);
@@ -182,12 +183,37 @@ vm_start(struct vm *vm, GError **error)
 }
 
 void
+vm_log(struct vm *vm, bool on)
+{
+    uint64_t transport = vm->device_features & VDT_BIT(30);
+    uint64_t size = (GPA + SIZE) / 4096 / 8;
+    GError *error = NULL;
+    VDT_AUTO_FD log = vdt_memfd("log", size, &error);
+
+    check(log >= 0, error);
+    check(!on || vdt_frontend_set_log(vm->frontend, log, 0, size, &error), error);
+    check(vdt_frontend_set_features(
+              vm->frontend,
+              vm->features | transport | (on ? VHOST_USER_BIT(VHOST_USER_F_LOG_ALL) : 0), &error),
+          error);
+}
+
+bool
+vm_try_stop(struct vm *vm, GError **error)
+{
+    for (unsigned i = 0; i < VM_RINGS; i++) {
+        if (!vdt_frontend_get_base(vm->frontend, index_of(vm, i), &vm->base[i], error))
+            return false;
+    }
+    return true;
+}
+
+void
 vm_stop(struct vm *vm)
 {
     GError *error = NULL;
 
-    for (unsigned i = 0; i < VM_RINGS; i++)
-        check(vdt_frontend_get_base(vm->frontend, index_of(vm, i), &vm->base[i], &error), error);
+    check(vm_try_stop(vm, &error), error);
 }
 
 /* One ring's post from @at on: readable bytes first, writable behind them. */

@@ -60,6 +60,8 @@ struct vm {
     uint8_t mac[6];
     uint32_t taken[VM_NUM]; /* how often each receive buffer came back since vm_settle() */
     bool indirect;          /* every other frame is sent in two parts, by a table */
+    uint64_t without;       /* protocol features that its VMM does not know */
+    unsigned patience_ms;   /* of its VMM, for each answer; 0: five seconds */
 };
 
 /* @features beside VERSION_1. */
@@ -72,8 +74,12 @@ bool vm_reach(struct vm *vm, const char *name, GError **error);
 void vm_disconnect(struct vm *vm);
 /* Features, memory, rings at vm->base, DRIVER_OK. False with @error where something is refused. */
 bool vm_start(struct vm *vm, GError **error);
+/* SET_LOG_BASE and LOG_ALL, as a migration begins; and its end without one. */
+void vm_log(struct vm *vm, bool on);
 /* GET_VRING_BASE of all rings into vm->base. */
 void vm_stop(struct vm *vm);
+/* The same where an answer may not come: false with @error. */
+bool vm_try_stop(struct vm *vm, GError **error);
 /* The guest reboots: driver state and ring memory begin anew. */
 void vm_reboot(struct vm *vm);
 

@@ -16,6 +16,7 @@ enum value { NUMBER, MICROSECONDS, FLAG, PRESENT, ABSENT };
 
 static const char *const modes[] = {"stopped", "passthrough", "shadow", "frozen", NULL};
 static const char *const arrivals[] = {"new", "resumed", "recovered", "loaded", "stateless", NULL};
+static const char *const handovers[] = {"off", "none", "held", "given", "failed", NULL};
 static const char *const recoveries[] = {"off", "none", "waiting", "done", "dropped", NULL};
 
 /* Where a unit is given, the name ends with it. */
@@ -90,6 +91,16 @@ static const struct metric {
      "How long the last swap opened and mapped the other device, while the guest ran."},
     {"_swap_freeze_last_seconds", GAUGE, "seconds", TRACKER, "carried.swap_frozen_us", MICROSECONDS,
      "How long the NIC stood still in the last swap."},
+    {"_handover", STATES, NULL, TRACKER, "handover.state", NUMBER,
+     "What became of the last handover of a state by a command.", handovers},
+    {"_handovers", COUNTER, NULL, TRACKER, "handover.given", NUMBER,
+     "States that a command has brought to the destination."},
+    {"_failed_handovers", COUNTER, NULL, TRACKER, "handover.failed", NUMBER,
+     "States that a command has not brought to the destination."},
+    {"_handover_last_seconds", GAUGE, "seconds", TRACKER, "handover.us", MICROSECONDS,
+     "How long the VMM was held for the last handover, or is."},
+    {"_awaits_state", GAUGE, NULL, TRACKER, "handover.awaits_state", FLAG,
+     "Whether rings stand still since the state of their guest has not come."},
     {"_recovery", STATES, NULL, TRACKER, "recovery.state", NUMBER,
      "What became of the guest of the tracker before.", recoveries},
     {"_recovered_commands", GAUGE, NULL, TRACKER, "recovery.commands", NUMBER,

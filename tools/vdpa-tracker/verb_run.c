@@ -14,13 +14,15 @@
 
 #define WORKERS_MAX 64
 #define DEADLINE_MAX_MS 600000
+#define HANDOVER_S 10
+#define HANDOVER_MAX_S 600
 
 struct words {
     char *name, *device, *socket_path, *connect, *shadow, *dirty_width, *restore, *mac, *uuid,
-        *log_level, *features_from, *socket_owner, *socket_mode;
+        *log_level, *features_from, *socket_owner, *socket_mode, *handover;
     struct vdt_baseline baseline;
-    int fd, workers, deadline_ms, format;
-    gboolean capabilities, untracked, daemonize, no_recovery;
+    int fd, workers, deadline_ms, format, handover_s;
+    gboolean capabilities, untracked, daemonize, no_recovery, await_state;
 };
 
 static void
@@ -39,6 +41,7 @@ clear_words(struct words *w)
     g_free(w->features_from);
     g_free(w->socket_owner);
     g_free(w->socket_mode);
+    g_free(w->handover);
 }
 
 /* Index of @word in @choices, its default for NULL, -1 with @error. */
@@ -121,6 +124,7 @@ to_options(struct words *w, struct vdt_daemon_options *options, GError **error)
     if (level < 0 || !vdt_runtime_name_valid(w->name, error) ||
         !parse_range("--workers", w->workers, 1, WORKERS_MAX, error) ||
         !parse_range("--deadline", w->deadline_ms, 10, DEADLINE_MAX_MS, error) ||
+        !parse_range("--handover-timeout", w->handover_s, 1, HANDOVER_MAX_S, error) ||
         !parse_range("--format", w->format, VDT_SNAPSHOT_FORMAT_OLDEST, VDT_SNAPSHOT_FORMAT,
                      error) ||
         (w->mac && !parse_mac(w->mac, options->nic.mac, error)) ||
@@ -152,6 +156,9 @@ to_options(struct words *w, struct vdt_daemon_options *options, GError **error)
     options->nic.mac_given = w->mac != NULL;
     options->nic.format = (unsigned) w->format;
     options->nic.deadline_ms = (unsigned) w->deadline_ms;
+    options->nic.handover = w->handover;
+    options->nic.handover_ms = (unsigned) w->handover_s * 1000;
+    options->nic.await_state = w->await_state;
     return true;
 }
 
@@ -166,8 +173,11 @@ print_capabilities(void)
 int
 vdt_verb_run(const struct vdt_verb *verb, int argc, char **argv)
 {
-    struct words w = {
-        .fd = VDT_ABSENT, .workers = 1, .deadline_ms = 5000, .format = VDT_SNAPSHOT_FORMAT};
+    struct words w = {.fd = VDT_ABSENT,
+                      .workers = 1,
+                      .deadline_ms = 5000,
+                      .format = VDT_SNAPSHOT_FORMAT,
+                      .handover_s = HANDOVER_S};
     const GOptionEntry entries[] = {
         {"name", 'n', 0, G_OPTION_ARG_STRING, &w.name, "Name of the tracker", "NAME"},
         {"device", 'd', 0, G_OPTION_ARG_STRING, &w.device,
@@ -194,6 +204,14 @@ vdt_verb_run(const struct vdt_verb *verb, int argc, char **argv)
         {"format", 0, 0, G_OPTION_ARG_INT, &w.format,
          "Give states away in this format, for an older destination", "N"},
         {"restore", 0, 0, G_OPTION_ARG_FILENAME, &w.restore, "Start from this snapshot", "FILE"},
+        {"handover", 0, 0, G_OPTION_ARG_STRING, &w.handover,
+         "Carries the state to the destination of a VMM that cannot: a shell command, the state is "
+         "its standard input",
+         "COMMAND"},
+        {"handover-timeout", 0, 0, G_OPTION_ARG_INT, &w.handover_s,
+         "Longest time that it holds the VMM for, in seconds (10)", "SECONDS"},
+        {"await-state", 0, 0, G_OPTION_ARG_NONE, &w.await_state,
+         "Let the rings of a guest that comes from elsewhere without its state wait for it", NULL},
         {"features-from", 0, 0, G_OPTION_ARG_FILENAME, &w.features_from,
          "Offer no more than this baseline, and refuse a device with less", "FILE"},
         {"mac", 0, 0, G_OPTION_ARG_STRING, &w.mac,

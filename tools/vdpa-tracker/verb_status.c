@@ -96,6 +96,22 @@ print_recovery(JsonObject *status)
     print_line("recovery", text);
 }
 
+/* Of interest once there was one, or a guest waits. */
+static void
+print_handover(JsonObject *status)
+{
+    JsonObject *handover = json_object_get_object_member(status, "handover");
+    const char *state = handover ? text_of(handover, "state") : NULL;
+    const char *error = handover ? text_of(handover, "error") : NULL;
+
+    if (!state || g_str_equal(state, "off") || g_str_equal(state, "none"))
+        return;
+    g_autofree char *text = g_strdup_printf("%s, %.3f s%s%s", state,
+                                            (double) number_of(handover, "us") / G_USEC_PER_SEC,
+                                            error ? ": " : "", error ? error : "");
+    print_line("handover", text);
+}
+
 static void
 print_status(JsonNode *node)
 {
@@ -118,6 +134,7 @@ print_status(JsonNode *node)
     print_line("failure", text_of(status, "failure"));
     print_line("unmigratable", text_of(status, "unmigratable"));
     print_line("arrival", text_of(status, "arrival"));
+    print_handover(status);
     print_recovery(status);
     print_line("log", dirty);
     print_line("mac", text_of(status, "mac"));
