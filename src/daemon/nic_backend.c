@@ -303,6 +303,7 @@ vdt_nic_disconnected(void *ctx)
     vdt_nic_freeze_all(nic);
     vdt_shadow_disconnect(nic->shadow);
     vdt_nic_recover_disconnected(nic);
+    vdt_nic_load_disconnected(nic);
     g_clear_pointer(&nic->pipe, vdt_pipe_free);
     vdt_nic_hold_let_go(nic, "the VMM has gone");
     nic->hold.tried = false;

@@ -179,12 +179,26 @@ vdt_nic_restore(struct vdt_nic *nic, const struct vdt_snapshot *snapshot, unsign
     vdt_snapshot_free(nic->loaded);
     nic->loaded = g_steal_pointer(&copy);
     nic->loaded_ran = false;
+    nic->loaded_for_vmm = nic->session != NULL;
     nic->adopted = false;
     nic->restores++;
     vdt_nic_enter(nic, VDT_PHASE_LOADED);
     if (nic->negotiated && !vdt_nic_state_apply(nic, error))
         return false;
     return !awaited || start_awaited(nic, error);
+}
+
+/* A migration that was given up leaves a state that no other guest could start with. */
+void
+vdt_nic_load_disconnected(struct vdt_nic *nic)
+{
+    if (!nic->loaded || !nic->loaded_for_vmm || nic->loaded_ran || nic->adopted)
+        return;
+    vdt_info("%s: the state that was brought is dropped: the VMM has gone, and its guest has not "
+             "come",
+             nic->name);
+    g_clear_pointer(&nic->loaded, vdt_snapshot_free);
+    vdt_nic_enter(nic, VDT_PHASE_IDLE);
 }
 
 bool

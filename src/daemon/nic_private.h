@@ -96,6 +96,7 @@ struct vdt_nic {
     struct vdt_snapshot *previous; /* owned: frozen of the last run; for VMM stop and cont */
     struct vdt_snapshot *loaded;   /* owned: came in, waits for the guest */
     bool loaded_ran;               /* the guest has run with loaded */
+    bool loaded_for_vmm;           /* loaded is for the guest of the VMM that is connected */
     bool adopted;                  /* loaded or previous is in the model already */
     enum vdt_arrival arrival;
     int64_t rehearsed_us; /* of the last state that came in: its commands, tried before the guest */
@@ -201,6 +202,8 @@ bool vdt_nic_carriable(const struct vdt_snapshot *snapshot, GError **error);
 bool vdt_nic_load(struct vdt_nic *nic, const uint8_t *bytes, size_t len, GError **error);
 /* Rings start: once a guest, before anything is settled. False: not without its state. */
 bool vdt_nic_arrive(struct vdt_nic *nic, GError **error);
+/* The frontend is gone, and the guest that a state was brought for did not come. */
+void vdt_nic_load_disconnected(struct vdt_nic *nic);
 const char *vdt_nic_arrival_name(const struct vdt_nic *nic); /* NULL: none */
 
 /* nic_handover.c */

@@ -77,13 +77,20 @@ enter_stopped(struct vdt_nic *nic)
     vdt_nic_journal_stopped(nic);
 }
 
-/* Of rings that never ran here there is nothing to keep. */
+/* Of rings whose guest has not run here there is nothing to keep. */
+static bool
+never_ran(const struct vdt_nic *nic)
+{
+    return nic->awaiting ||
+           (nic->loaded && !nic->adopted && vdt_shadow_mode(nic->shadow) == VDT_MODE_STOPPED);
+}
+
 void
 vdt_nic_freeze_ring(struct vdt_nic *nic, uint32_t ring)
 {
     bool stopped[VDT_RINGS_MAX] = {false};
 
-    if (ring >= VDT_RINGS_MAX || nic->awaiting)
+    if (ring >= VDT_RINGS_MAX || never_ran(nic))
         return;
     stopped[ring] = true;
     if (!nic->frozen)
@@ -101,7 +108,7 @@ vdt_nic_freeze_all(struct vdt_nic *nic)
     bool stopped[VDT_RINGS_MAX] = {false};
     g_autoptr(GError) error = NULL;
 
-    if (!vdt_collect_started(nic->shadow) || nic->awaiting)
+    if (!vdt_collect_started(nic->shadow) || never_ran(nic))
         return;
     if (!vdt_shadow_freeze(nic->shadow, &error)) {
         vdt_warning("%s: the state at this stop is lost: %s", nic->name, error->message);

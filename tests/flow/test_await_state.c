@@ -95,6 +95,33 @@ Test(await_state, state_of_another_position_does_not_start_the_rings)
     end(&a, &vm);
 }
 
+/* Its VMM has moved a ring on by itself (QEMU does while the link is down): what was brought does
+ * not fit, and nothing of the attempt is left. */
+Test(await_state, start_that_is_refused_leaves_nothing_behind)
+{
+    struct tracker a, b;
+    struct vm vm;
+    g_autofree char *state = stand_file("state");
+    g_autoptr(GError) refused = NULL;
+    GError *error = NULL;
+
+    begin_waiting(&a, &b, &vm, state);
+    move_to(&vm, "b");
+    cr_assert_eq(vm_cli(NULL, NULL, "restore", "b", state, NULL), 0);
+    expect_text("b", "phase", "loaded");
+    vm.base[1] -= 3;
+    cr_assert(!vm_start(&vm, &refused));
+    vm.base[1] += 3;
+    move_to(&vm, "b");
+    must(vm_start(&vm, &error), error);
+    expect_waiting(&vm);
+    cr_assert_eq(vm_cli(NULL, NULL, "restore", "b", state, NULL), 0);
+    vm_traffic(&vm, 50);
+    expect_text("b", "arrival", "loaded");
+    cr_assert_eq(tracker_end(&b), 0);
+    end(&a, &vm);
+}
+
 Test(await_state, guest_that_resets_its_device_waits_no_longer)
 {
     struct tracker a, b;
