@@ -55,6 +55,12 @@ fill_pattern(uint8_t *p, uint32_t len, uint64_t key)
 }
 
 /* Everything behind the Ethernet header. */
+static uint64_t
+key_of(const struct vdt_frames *frames, uint64_t number)
+{
+    return mix(frames->seed ^ number ^ (uint64_t) frames->run << 32);
+}
+
 static void
 fill_rest(uint8_t *p, uint32_t len, uint64_t number, uint64_t key)
 {
@@ -92,7 +98,7 @@ vdt_frames_make(struct vdt_frames *frames, const struct vdt_frame_plan *plan, ui
     }
     put_be16(p, 0x0800);
     p += 2;
-    fill_rest(p, plan->len - (uint32_t) (p - buffer), number, mix(frames->seed ^ number));
+    fill_rest(p, plan->len - (uint32_t) (p - buffer), number, key_of(frames, number));
     g_byte_array_append(frames->seen, &unseen, 1);
     return number;
 }
@@ -112,7 +118,7 @@ intact(const struct vdt_frames *frames, const uint8_t *buffer, uint32_t len, uin
 
     if (vdt_get32(p + IP + UDP) != MAGIC || number >= frames->sent)
         return false;
-    fill_rest(expected, len - header, number, mix(frames->seed ^ number));
+    fill_rest(expected, len - header, number, key_of(frames, number));
     *ret_number = number;
     return memcmp(p, expected, len - header) == 0;
 }
@@ -129,7 +135,9 @@ foreign(const struct vdt_frames *frames, const uint8_t *buffer, uint32_t len)
         return false;
     if (buffer[12] == 0x81 && buffer[13] == 0)
         header += TAG;
-    return len < header + IP + UDP + 4 || vdt_get32(buffer + header + IP + UDP) != MAGIC;
+    const uint8_t *p = buffer + header + IP + UDP;
+    return len < header + IP + UDP + PAYLOAD || vdt_get32(p) != MAGIC ||
+           vdt_get64(p + 12) != key_of(frames, vdt_get64(p + 4));
 }
 
 enum vdt_frame_verdict

@@ -19,6 +19,8 @@
 
 struct vdt_frames {
     uint64_t seed;
+    uint32_t run;     /* goes into each: what an earlier run has left in a network is another
+                       * station's; 0 unless set before the first */
     GByteArray *seen; /* owned: how often each number came back */
     uint64_t sent, received, duplicated, corrupt;
     uint64_t foreign; /* of @corrupt: by their looks another station's, as any network has them */

@@ -42,6 +42,13 @@ vdt_script_can(const struct vdt_script *script, enum vdt_script_kind kind)
     return (script->driver->config.features & kinds[kind].features) == kinds[kind].features;
 }
 
+/* The same, of its own accord. Devices answer differently where nobody has asked. */
+static bool
+unasked(const struct vdt_script *script, enum vdt_script_kind kind)
+{
+    return vdt_script_can(script, kind) && !(script->modest && kind == VDT_SCRIPT_ANNOUNCE);
+}
+
 static uint32_t
 below(struct vdt_script *script, uint32_t end)
 {
@@ -378,7 +385,7 @@ bool
 vdt_script_complete(const struct vdt_script *script)
 {
     for (unsigned i = 0; i < VDT_SCRIPT_KINDS; i++) {
-        if (vdt_script_can(script, i) && script->of_kind[i] + script->refused_of[i] == 0)
+        if (unasked(script, i) && script->of_kind[i] + script->refused_of[i] == 0)
             return false;
     }
     return script->vlan_at == script->vlans || !vdt_script_can(script, VDT_SCRIPT_VLAN);
@@ -506,7 +513,7 @@ vdt_script_step(struct vdt_script *script)
     for (unsigned i = 0; !script->idle && script->queue.length == 0 && i < VDT_SCRIPT_KINDS; i++) {
         enum vdt_script_kind kind = script->next++ % VDT_SCRIPT_KINDS;
 
-        if (vdt_script_can(script, kind))
+        if (unasked(script, kind))
             make_up(script, kind);
     }
     p = g_queue_peek_head(&script->queue);

@@ -49,6 +49,7 @@ struct vdt_script {
     uint16_t vlans;   /* filters that are to be set in the end: 1 .. @vlans */
     uint16_t vlan_at; /* the last of them that was asked for */
     uint16_t pairs;   /* on which the guest may send: what is in force, and what it asked for */
+    bool modest;      /* acknowledges an announcement only where one was asked for */
     bool patient;     /* the device sends all that it is given: no giving up */
     int64_t give_up;  /* when to stop waiting for a transmit ring that is going out of use */
     uint64_t sent, acked, refused, wrong; /* wrong: an answer that contradicts what was set */

@@ -10,7 +10,13 @@
 static void
 plan_frame(struct vdt_traffic *traffic, struct vdt_frame_plan *plan)
 {
-    static const uint8_t from[6] = {0x52, 0x54, 0x00, 0xaa, 0xbb, 0xcc};
+    uint32_t run = traffic->driver->frames.run;
+    const uint8_t from[6] = {0x52,
+                             0x54,
+                             0x00,
+                             (uint8_t) (0xaa ^ run >> 16),
+                             (uint8_t) (0xbb ^ run >> 8),
+                             (uint8_t) (0xcc ^ run)};
     const struct vdt_net_state *state = &traffic->script->expected;
     const struct vdt_driver_config *config = &traffic->driver->config;
 

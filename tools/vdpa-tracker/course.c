@@ -117,6 +117,8 @@ vdt_course_start_guest(struct vdt_course *course, GError **error)
     if (!vdt_driver_init(&course->driver, &config, &source(course)->ram, error))
         return false;
     vdt_script_init(&course->script, &course->driver, (uint16_t) options->vlans, options->seed);
+    course->script.modest = options->modest;
+    course->driver.frames.run = options->run;
     if (!vdt_traffic_init(&course->traffic, &course->driver, &course->script, options->seed)) {
         g_set_error_literal(error, VDT_ERROR, VDT_ERROR_FAILED, "cannot start the guest's thread");
         return false;
@@ -381,12 +383,12 @@ vdt_course_stop(struct vdt_course *course, GError **error)
 bool
 vdt_course_answer_announce(struct vdt_course *course, GError **error)
 {
-    if (!(course->driver.config.features & VDT_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE)))
-        return true;
-    if (!vdt_vmm_read_config(&target(course)->vmm, error))
+    bool asked = course->driver.config.features & VDT_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE);
+
+    if (asked && !vdt_vmm_read_config(&target(course)->vmm, error))
         return false;
     vdt_traffic_pause(&course->traffic);
-    if (le16toh(target(course)->vmm.config.status) & VIRTIO_NET_S_ANNOUNCE)
+    if (asked && le16toh(target(course)->vmm.config.status) & VIRTIO_NET_S_ANNOUNCE)
         vdt_script_announce(&course->script);
     course->script.idle = !course->driver.has_control;
     vdt_traffic_resume(&course->traffic);
@@ -434,6 +436,12 @@ vdt_course_drain(struct vdt_course *course, GError **error)
     } while (left > 0 && !now.sums.broken &&
              g_get_monotonic_time() - moved < STANDSTILL_MS * 1000 &&
              g_get_monotonic_time() < end && vdt_course_both_alive(course, error));
+    /* Where that was in vain, the last frames may be on their way out still. */
+    vdt_traffic_pause(&course->traffic);
+    course->traffic.drain = false;
+    vdt_traffic_resume(&course->traffic);
+    for (unsigned ms = 0; ms < 1000 && vdt_course_look(course).sums.tx_in_flight > 0; ms += 5)
+        g_usleep(5000);
     vdt_traffic_pause(&course->traffic);
     return vdt_course_both_alive(course, error);
 }

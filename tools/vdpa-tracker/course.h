@@ -25,7 +25,9 @@ struct vdt_course_options {
     unsigned vlans, memory_mib, rounds, commands;
     double duration; /* seconds that rounds are made, at least */
     uint64_t seed;
+    uint32_t run; /* of its frames, see guest/frames.h */
     bool packed;
+    bool modest; /* the guest, see guest/script.h */
     /* A line about what happens now; @done: this step will say no more. */
     void (*progress)(const char *line, bool done);
 };
@@ -106,7 +108,8 @@ bool vdt_course_stop(struct vdt_course *course, GError **error);
 bool vdt_course_arrive(struct vdt_course *course, GError **error);
 /* The source's state as it stopped, and the destination's as it started. */
 bool vdt_course_judge_switch(struct vdt_course *course, GError **error);
-/* At the destination the guest sees that it should announce itself, and does. */
+/* At the destination the guest sees that it should announce itself, and does; its script goes on.
+ */
 bool vdt_course_answer_announce(struct vdt_course *course, GError **error);
 /* Let everything that is in flight come back: transmit and control first, then each receive buffer
  * by a short frame of its own. */

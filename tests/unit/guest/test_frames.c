@@ -73,15 +73,19 @@ Test(frames, a_frame_of_another_station_is_told_apart)
     buffer[20] ^= 1;
     cr_expect_eq(take(&number), VDT_FRAME_CORRUPT);
     cr_expect_eq(frames.foreign, 0, "it has our mark");
+    frames.run = 1;
+    cr_expect_eq(take(&number), VDT_FRAME_CORRUPT);
+    cr_expect_eq(frames.foreign, 1, "it has the mark of another run");
+    frames.run = 0;
     memset(buffer + 12, 0, sizeof(buffer) - 12);
     cr_expect_eq(take(&number), VDT_FRAME_CORRUPT);
-    cr_expect_eq(frames.foreign, 1);
+    cr_expect_eq(frames.foreign, 2);
     cr_expect_eq(vdt_frames_take(&frames, buffer, 60, &number), VDT_FRAME_CORRUPT);
-    cr_expect_eq(frames.foreign, 2, "a short one");
+    cr_expect_eq(frames.foreign, 3, "a short one");
     memset(buffer + 6, 0, 6);
     cr_expect_eq(take(&number), VDT_FRAME_CORRUPT);
-    cr_expect_eq(frames.foreign, 2, "nobody has sent it");
-    cr_expect_eq(frames.corrupt, 4);
+    cr_expect_eq(frames.foreign, 3, "nobody has sent it");
+    cr_expect_eq(frames.corrupt, 5);
     vdt_frames_clear(&frames);
 }
 
