@@ -21,7 +21,7 @@ guest_start() {
     start guest env -i TMPDIR="$work/uml" HOME="$work" bash -c \
         'exec stdbuf -o0 "$@" 9<>"$0" 8>/dev/null' \
         "$work/guest.commands" "$uml" "mem=${GUEST_MEMORY:-192M}" root=/dev/root rootfstype=hostfs rootflags=/ ro \
-        "init=$here/uml-guest.sh" "GUEST_DIR=$work/guest" "GUEST_MODULES=$uml_modules" \
+        "init=$top/tools/vdpa-tracker/uml-guest.sh" "GUEST_DIR=$work/guest" "GUEST_MODULES=$uml_modules" \
         "uml_dir=$work/uml" umid=guest con=null con0=null,fd:1 ssl0=fd:9,fd:8 quiet "$@"
     wait_for "${GUEST_BOOT_SECONDS:-60}" test -e "$work/guest/ready"
 }

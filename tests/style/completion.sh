@@ -38,7 +38,7 @@ wants()
 }
 
 COMP_WORDBREAKS=$' \t\n"\'><=;|&(:'
-echo 1..29
+echo 1..30
 wants s status snapshot show swap
 wants 'help re' restore replay
 wants l list
@@ -65,6 +65,7 @@ wants 'check --from w' web.vdts
 wants 'snapshot --fo' --format=
 wants 'ci-migrate --source s' sim:
 wants 'ci-migrate --junit w' web.vdts
+wants 'ci-migrate --guest u' uml
 wants 'demo --source no-p' no-packed
 wants 'run --format ' 1 2
 COMP_WORDBREAKS=$' \t\n'

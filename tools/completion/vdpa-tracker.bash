@@ -83,7 +83,7 @@ _vdpa_tracker()
             ;;
         --name | -n | --fd | --workers | --deadline | --mac | --uuid | --count | -c | --interval | -i) ;;
         --seed | --pairs | --vlans | --rounds | --commands | --duration | --memory) ;;
-        --guest) wanted=builtin ;;
+        --guest) wanted='builtin uml' ;;
         --timeout | --max-downtime | --repeat) ;;
         *)
             case $verb:$word in

@@ -20,7 +20,7 @@ struct vdt_ci_options {
     unsigned vlans, rounds, repeat, memory_mib;
     double duration, max_downtime_ms; /* < 0: any */
     uint64_t seed;
-    const char *linux_uml, *uml_modules; /* program, and folder of its modules */
+    bool uml; /* Linux is the guest, else the built-in one */
 };
 
 /* What is known of the two once they have been opened. */

@@ -166,7 +166,7 @@ compare(struct vdt_ci *ci, GError **error)
     if (!state || !vdt_baseline_of_device(&offer[0], source, error))
         return NULL;
     g_clear_pointer(&source, vdt_device_close);
-    if (!options->linux_uml)
+    if (!options->uml)
         limit_to_guest(state, options);
     VDT_AUTO(device) target = vdt_device_open(options->device[1], error);
     if (!target || !vdt_baseline_of_device(&offer[1], target, error) ||

@@ -95,7 +95,7 @@ run(const struct vdt_ci_options *options, const char *path, unsigned seconds, bo
 {
     struct vdt_ci ci = {.options = options};
     VDT_AUTO(case_list) list = vdt_case_list_new(TITLE, path, &ci);
-    bool uml = options->linux_uml != NULL;
+    bool uml = options->uml;
 
     ci.list = list;
     list->told = tell;
@@ -105,15 +105,21 @@ run(const struct vdt_ci_options *options, const char *path, unsigned seconds, bo
         return VDT_EXIT_FAILED;
     vdt_case_list_note(list, "version", "%s", VDT_VERSION);
     vdt_case_list_note(list, "guest", "%s", uml ? "uml" : "builtin");
-    vdt_case_list_note(list, "rings", "%s", options->packed ? "packed" : "split");
+    if (!uml)
+        vdt_case_list_note(list, "rings", "%s", options->packed ? "packed" : "split");
     vdt_case_list_note(list, "source", "%s", options->device[0]);
     vdt_case_list_note(list, "destination", "%s", options->device[1]);
     vdt_ci_devices_add(&ci);
-    if (!uml)
+    if (uml)
+        vdt_ci_uml_add(&ci);
+    else
         vdt_ci_builtin_add(&ci);
     vdt_ci_end_add(&ci);
     bool ran = vdt_case_list_run(list, seconds, error);
-    vdt_ci_builtin_end(&ci);
+    if (uml)
+        vdt_ci_uml_end(&ci);
+    else
+        vdt_ci_builtin_end(&ci);
     bool ok = ran && vdt_case_list_count(list, VDT_CASE_FAILED) == 0;
     if (ran && json_wanted)
         print_json(list, ok);
@@ -172,7 +178,8 @@ vdt_verb_ci_migrate(const struct vdt_verb *verb, int argc, char **argv)
         {"source", 0, 0, G_OPTION_ARG_STRING, &source, "Where the guest starts", "DEVICE"},
         {"destination", 0, 0, G_OPTION_ARG_STRING, &target, "Where it goes, and comes back from",
          "DEVICE"},
-        {"guest", 0, 0, G_OPTION_ARG_STRING, &guest, "builtin (default)", "GUEST"},
+        {"guest", 0, 0, G_OPTION_ARG_STRING, &guest,
+         "builtin (default), or uml: Linux in User-Mode Linux", "GUEST"},
         {"junit", 0, 0, G_OPTION_ARG_FILENAME, &path,
          "Where the results go (" FILE_NAME " in the current directory)", "FILE"},
         {"json", 'j', 0, G_OPTION_ARG_NONE, &json, "The results as JSON, too", NULL},
@@ -202,8 +209,8 @@ vdt_verb_ci_migrate(const struct vdt_verb *verb, int argc, char **argv)
     json_wanted = json;
     if (!source || !target)
         refuse(&error, "ci-migrate needs --source DEVICE and --destination DEVICE");
-    else if (guest && !g_str_equal(guest, "builtin"))
-        refuse(&error, "--guest %s: builtin is possible", guest);
+    else if (guest && !g_str_equal(guest, "builtin") && !g_str_equal(guest, "uml"))
+        refuse(&error, "--guest %s: builtin or uml is possible", guest);
     else if (rings && !g_str_equal(rings, "split") && !g_str_equal(rings, "packed"))
         refuse(&error, "--rings %s: split or packed is possible", rings);
     else if (!(options.duration >= 0 && options.duration <= 3600)) /* nor what is no number */
@@ -217,6 +224,7 @@ vdt_verb_ci_migrate(const struct vdt_verb *verb, int argc, char **argv)
              in_range("--memory", memory, 16, 4096, &error) &&
              in_range("--timeout", seconds, 1, 86400, &error) &&
              is_file(path ? path : FILE_NAME, &error)) {
+        options.uml = guest && g_str_equal(guest, "uml");
         options.device[0] = source;
         options.device[1] = target;
         options.packed = rings && g_str_equal(rings, "packed");
