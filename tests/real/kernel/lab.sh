@@ -13,10 +13,11 @@
 #   in_lab, oracle, ...      below
 # shellcheck disable=SC2154 # work, here, build, started: of lib.sh
 
-lab_suite=trixie
 lab_source=linux-source-6.12
 lab_here=$here/kernel
-lab_cache=${VDT_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/vdpa-tracker}/kernel-lab
+# shellcheck source=SCRIPTDIR/../debian.sh
+. "$here/debian.sh"
+lab_cache=$debian_cache/kernel-lab
 lab_modules='irqbypass vdpa vhost_iotlb vhost vhost_vdpa' # of the kernel's package
 lab_built='vringh vp_vdpa vdpa_sim vdpa_sim_net vdpa_sim_blk' # ours, in the order of insmod
 
@@ -29,16 +30,9 @@ lab_build() {
     flock "$lab_lock"
     [[ ! -e $lab_cache/ready ]] || return 0
     note "building the kernel lab in $lab_cache (about 350 MB are downloaded, once)"
-    rm -rf "$root"
-    # Whatever mirror this machine uses has the later suite as well.
-    # shellcheck disable=SC2016 # for apt-get
-    mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 2>/dev/null | grep -v security | head -n 1)
-    timeout 1200 mmdebstrap --quiet --variant=extract --architectures=amd64 \
-        --include="linux-image-cloud-amd64,linux-headers-cloud-amd64,$lab_source,gcc,make,busybox-static" \
-        "$lab_suite" "$root" "$mirror" >"$lab_cache/packages.log" 2>&1 || {
-        rm -rf "$root"
+    debian_unpack "$root" "linux-image-cloud-amd64,linux-headers-cloud-amd64,$lab_source,gcc,make,busybox-static" || {
         # shellcheck disable=SC2034 # for the caller
-        lab_why="packages of $lab_suite could not be fetched: $(grep '^E:' "$lab_cache/packages.log" | tail -n 1)"
+        lab_why=$debian_why
         return 1
     }
     kernel=$(basename "$root"/usr/lib/modules/*-cloud-amd64)

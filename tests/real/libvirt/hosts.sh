@@ -6,10 +6,37 @@
 #   inside NAME COMMAND...        runs there
 #   virsh_on NAME WORD...
 #   devices NAME < LINES          its devices.conf
+#
+# With $libvirt_later both have a later suite's libvirt and QEMU: libvirt_fetch before enclose().
 # shellcheck disable=SC2154 # work, build, started: of lib.sh
 
 declare -A host_pid=()
 hook_file=etc/libvirt/hooks/qemu.d/50-vdpa-tracker
+libvirt_root= # where programs and configuration come from
+[[ -z ${libvirt_later:-} ]] || libvirt_root=$debian_cache/libvirt/root
+
+# Returns 1, and why in $debian_why, where packages are not to be had.
+libvirt_fetch() {
+    [[ -n $libvirt_root && ! -e $debian_cache/libvirt/ready ]] || return 0
+    mkdir -p "$debian_cache/libvirt"
+    exec {libvirt_lock}>"$debian_cache/libvirt.lock"
+    flock "$libvirt_lock"
+    [[ ! -e $debian_cache/libvirt/ready ]] || return 0
+    note "fetching libvirt and QEMU of $debian_suite into $debian_cache/libvirt (about 100 MB, once)"
+    # The programs, what host.sh and the hooks call, what vdpa-tracker is linked with.
+    debian_unpack "$libvirt_root" "libvirt-daemon,libvirt-daemon-driver-qemu,libvirt-clients,qemu-system-x86,$(
+    )base-files,bash,dash,coreutils,libc-bin,mount,util-linux,iproute2,procps,sed,grep,hostname,$(
+    )libvirt-glib-1.0-0,libjson-glib-1.0-0,libxml2,libmnl0,libxxhash0,libsystemd0" || return 1
+    rm -rf "$libvirt_root"/usr/share/{doc,man,locale} "$libvirt_root"/var/lib/apt
+    mkdir -p "$libvirt_root"/{dev,proc,run,sys,tmp} "$libvirt_root"/var/{lib,log,cache}/libvirt "$libvirt_root/usr/local/bin"
+    # What unpacking alone leaves out.
+    rm -rf "$libvirt_root/var/run"
+    ln -s /run "$libvirt_root/var/run"
+    printf '%s\n' 'root:x:0:0::/root:/bin/bash' >"$libvirt_root/etc/passwd"
+    printf '%s\n' 'root:x:0:' >"$libvirt_root/etc/group"
+    touch "$debian_cache/libvirt/ready"
+    exec {libvirt_lock}>&-
+}
 
 # What `meson install` gives, once.
 libvirt_install() {
@@ -23,11 +50,11 @@ libvirt_host() {
     local name=$1 address=$2 dir=$work/$1 number
     number=$((${#host_pid[@]} + 1))
     mkdir -p "$dir"/{run,lib/boot,log/qemu,cache}
-    cp -a /etc "$dir/etc"
+    cp -a "$libvirt_root/etc" "$dir/etc"
     # What Debian's package libvirt-daemon-system would have made.
-    getent passwd libvirt-qemu >/dev/null || echo 'libvirt-qemu:x:64055:64055::/:/usr/sbin/nologin' >>"$dir/etc/passwd"
-    getent group libvirt-qemu >/dev/null || echo 'libvirt-qemu:x:64055:' >>"$dir/etc/group"
-    getent group kvm >/dev/null || echo 'kvm:x:64056:' >>"$dir/etc/group"
+    grep -q ^libvirt-qemu: "$dir/etc/passwd" || echo 'libvirt-qemu:x:64055:64055::/:/usr/sbin/nologin' >>"$dir/etc/passwd"
+    grep -q ^libvirt-qemu: "$dir/etc/group" || echo 'libvirt-qemu:x:64055:' >>"$dir/etc/group"
+    grep -q ^kvm: "$dir/etc/group" || echo 'kvm:x:64056:' >>"$dir/etc/group"
     cp -a "$install_root" "$dir/program"
     mkdir -p "$dir"/etc/vdpa-tracker "$dir/$(dirname $hook_file)"
     install -m 755 "$installed_hook" "$dir/$hook_file"
@@ -59,7 +86,7 @@ EOF
     ip -n "$name" addr add "$address/24" dev bridge
     cp "$machine_cache/vmlinuz" "/run/$test_name/initrd.gz" "$dir/lib/boot/"
     start "host-$name" nsenter --net="/run/netns/$name" unshare --mount --uts --ipc --pid --fork \
-        --kill-child=KILL --mount-proc "$libvirt_here/host.sh" "$dir" "$name"
+        --kill-child=KILL --mount-proc "$libvirt_here/host.sh" "$dir" "$name" "$libvirt_root"
     wait_for 10 test -e "$dir/run/ready" || return 1
     host_pid[$name]=$(pgrep -P "${started["host-$name"]}")
     libvirtd_start "$name"
@@ -68,11 +95,16 @@ EOF
 inside() {
     local name=$1
     shift
-    nsenter --target "${host_pid[$name]}" --mount --uts --ipc --net --pid "$@"
+    nsenter --target "${host_pid[$name]}" --root --wd=/ --mount --uts --ipc --net --pid "$@"
+}
+
+# start_inside NAME PROGRAM COMMAND...: as start(), the program is called PROGRAM-NAME.
+start_inside() {
+    start "$2-$1" nsenter --target "${host_pid[$1]}" --root --wd=/ --mount --uts --ipc --net --pid "${@:3}"
 }
 
 libvirtd_start() {
-    start "libvirtd-$1" nsenter --target "${host_pid[$1]}" --mount --uts --ipc --net --pid /usr/sbin/libvirtd --listen
+    start_inside "$1" libvirtd /usr/sbin/libvirtd --listen
     wait_for 20 virsh_on "$1" version
 }
 

@@ -11,9 +11,10 @@
 #   qmp VM COMMAND [ARGUMENTS]
 # shellcheck disable=SC2154 # work, here, build, started: of lib.sh
 
-machine_suite=trixie
 machine_here=$here/qemu
-machine_cache=${VDT_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/vdpa-tracker}/qemu
+# shellcheck source=SCRIPTDIR/../debian.sh
+. "$here/debian.sh"
+machine_cache=$debian_cache/qemu
 machine_modules='failover net_failover virtio_net'
 guest_mac=52:54:00:00:00:2a
 guest_ip=192.0.2.42
@@ -28,17 +29,10 @@ machine_fetch() {
     exec {machine_lock}>"$machine_cache.lock"
     flock "$machine_lock"
     [[ ! -e $machine_cache/ready ]] || return 0
-    note "fetching QEMU and a kernel of $machine_suite into $machine_cache (about 100 MB, once)"
-    rm -rf "$root"
-    # Whatever mirror this machine uses has the later suite as well.
-    # shellcheck disable=SC2016 # for apt-get
-    mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 2>/dev/null | grep -v security | head -n 1)
-    timeout 900 mmdebstrap --quiet --variant=extract --architectures=amd64 \
-        --include=linux-image-cloud-amd64,qemu-system-x86 \
-        "$machine_suite" "$root" "$mirror" >"$machine_cache/packages.log" 2>&1 || {
-        rm -rf "$root"
+    note "fetching QEMU and a kernel of $debian_suite into $machine_cache (about 100 MB, once)"
+    debian_unpack "$root" linux-image-cloud-amd64,qemu-system-x86 || {
         # shellcheck disable=SC2034 # for the caller
-        machine_why="packages of $machine_suite could not be fetched: $(grep '^E:' "$machine_cache/packages.log" | tail -n 1)"
+        machine_why=$debian_why
         return 1
     }
     kernel=$(basename "$root"/usr/lib/modules/*-cloud-amd64)
