@@ -26,12 +26,11 @@ set_up(void)
     g_setenv("TMPDIR", dir, TRUE);
 }
 
-/* What the verb had made for itself is gone with it. */
 static void
 tear_down(void)
 {
     g_unlink(path);
-    cr_expect_eq(g_rmdir(dir), 0, "files are left in %s", dir);
+    g_rmdir(dir);
     g_clear_pointer(&doc, xmlFreeDoc);
     xmlCleanupParser();
     g_clear_pointer(&path, g_free);
@@ -128,12 +127,24 @@ load(void)
     cr_assert_gt(number("count(//testcase)"), 20);
 }
 
+/* What the verb had made for itself is gone with it. */
+static void
+only_results_left(void)
+{
+    g_autoptr(GDir) open = g_dir_open(dir, 0, NULL);
+    const char *name;
+
+    while (open && (name = g_dir_read_name(open)))
+        cr_expect_str_eq(name, "results.xml");
+}
+
 static int
 run(const char *words)
 {
     int code = ended(spawn(words));
 
     load();
+    only_results_left();
     return code;
 }
 
@@ -363,6 +374,7 @@ Test(ci_migrate, a_signal_ends_it_with_a_file)
     cr_expect_eq(ended(pid), 1);
     load();
     failed_alone("memory is copied in rounds while the guest works", "ended by a signal");
+    only_results_left();
     cr_expect_not(trackers_run());
 }
 
