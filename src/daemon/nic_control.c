@@ -476,18 +476,3 @@ const struct vdt_shadow_events vdt_nic_shadow_events = {
     .failed = failed,
     .config_changed = config_changed,
 };
-
-bool
-vdt_nic_replay_now(struct vdt_nic *nic, GError **error)
-{
-    if (!nic->device_ready)
-        return true;
-    if (nic->relay && !vdt_cvq_relay_drain(nic->relay, nic->deadline_ms, error)) {
-        vdt_cvq_relay_release(nic->relay);
-        return false;
-    }
-    bool ok = replay_early(nic, error) && replay_late(nic, error);
-    if (nic->relay)
-        vdt_cvq_relay_release(nic->relay);
-    return ok;
-}

@@ -96,31 +96,44 @@ copy_of(const struct vdt_snapshot *snapshot, GError **error)
     return vdt_snapshot_decode(g_bytes_get_data(bytes, NULL), g_bytes_get_size(bytes), error);
 }
 
+/* The frozen device begins anew: one that runs can only be told more. It has no command that takes a
+ * filter's entry or a queue's setting back which the new state does not name. */
+static bool
+begin_with(struct vdt_nic *nic, const struct vdt_net_state *net, GError **error)
+{
+    nic->model.state = *net;
+    vdt_shadow_renew(nic->shadow);
+    return vdt_shadow_thaw(nic->shadow, error);
+}
+
 /* A running guest takes control state alone; the old one goes back if the device refuses. */
 static bool
 restore_now(struct vdt_nic *nic, const struct vdt_snapshot *snapshot, unsigned *ret_commands,
             GError **error)
 {
+    g_autoptr(GError) lost = NULL;
+
     if (snapshot->guest_features != nic->acked) {
         g_set_error_literal(error, VDT_ERROR, VDT_ERROR_REFUSED,
                             "the running guest has acknowledged other features than the one in the "
                             "snapshot; nothing was changed");
         return false;
     }
+    if (!vdt_shadow_freeze(nic->shadow, error))
+        return false;
     g_autofree struct vdt_net_state *before = g_memdup2(&nic->model.state, sizeof(*before));
-    nic->model.state = snapshot->net;
-    if (vdt_nic_replay_now(nic, error)) {
+    if (begin_with(nic, &snapshot->net, error)) {
         *ret_commands = nic->replayed.acked;
         vdt_nic_journal(nic);
         vdt_nic_announce_ask(nic);
         return true;
     }
-    g_autoptr(GError) lost = NULL;
-    nic->model.state = *before;
-    if (!vdt_nic_replay_now(nic, &lost)) {
+    if (!begin_with(nic, before, &lost)) {
         vdt_control_model_set_unmigratable(&nic->model, "a restore failed halfway");
-        g_prefix_error(
-            error, "the control state before could not be put back either (%s): ", lost->message);
+        g_prefix_error(error,
+                       "the control state before could not be put back either (%s), the guest's "
+                       "NIC stands still: ",
+                       lost->message);
     }
     return false;
 }

@@ -152,8 +152,6 @@ void vdt_nic_filter_forget(struct vdt_nic *nic);
 /* A device with another address than @mac gets that one, where the guest set none. */
 void vdt_nic_insist_on_mac(struct vdt_device *dev, uint64_t negotiated, const uint8_t mac[6],
                            struct vdt_net_state *state);
-/* Replay the model into the running device, the guest's commands held meanwhile. */
-bool vdt_nic_replay_now(struct vdt_nic *nic, GError **error);
 
 /* nic_config.c */
 bool vdt_nic_config_init(struct vdt_nic *nic, GError **error);

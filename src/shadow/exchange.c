@@ -150,3 +150,9 @@ vdt_shadow_exchange(struct vdt_shadow *s, struct vdt_device *dev, struct vdt_dev
     s->suspended = false;
     return true;
 }
+
+void
+vdt_shadow_renew(struct vdt_shadow *s)
+{
+    s->cold = true;
+}

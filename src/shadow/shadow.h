@@ -167,7 +167,8 @@ bool vdt_shadow_update(struct vdt_shadow *shadow, GError **error);
  * returned through @ret_old, still frozen and with its memory mapped, for going back (exchange()
  * with it). discard: @dev, which was prepared or has been exchanged, is no longer wanted: what is
  * mapped into it is unmapped. Comes before it is closed; nothing happens where nothing is kept of
- * @dev.
+ * @dev. renew: while frozen, the device that thaws is to begin from reset, with nothing in it of
+ * what it was told before.
  */
 bool vdt_shadow_freeze(struct vdt_shadow *shadow, GError **error);
 bool vdt_shadow_thaw(struct vdt_shadow *shadow, GError **error);
@@ -175,6 +176,7 @@ bool vdt_shadow_prepare(struct vdt_shadow *shadow, struct vdt_device *dev, GErro
 bool vdt_shadow_exchange(struct vdt_shadow *shadow, struct vdt_device *dev,
                          struct vdt_device **ret_old, GError **error);
 void vdt_shadow_discard(struct vdt_shadow *shadow, struct vdt_device *dev);
+void vdt_shadow_renew(struct vdt_shadow *shadow);
 
 /* A frame to send before anything else at the next start (RARP, gratuitous ARP); <= 1514 bytes. */
 void vdt_shadow_send_first(struct vdt_shadow *shadow, const uint8_t *frame, uint32_t len);

@@ -292,10 +292,56 @@ Test(tracker, live_snapshot_shows_compares_and_replays)
     cr_assert_eq(json_object_get_int_member(json_node_get_object(replayed), "acked"), 4);
     cr_assert_eq(vm_cli(NULL, NULL, "check", "--from", after, "--to", "sim:loop", NULL), 0);
 
-    /* Back to the state before: the running device follows. */
-    cr_assert_eq(vm_cli(NULL, NULL, "restore", "a", after, NULL), 0);
-    cr_assert(vm_control_matches("a", NULL));
     end(&vm, &a);
+}
+
+Test(tracker, a_running_device_goes_back_to_the_state_of_a_live_snapshot)
+{
+    struct tracker a;
+    struct vm vm;
+    g_autofree char *control = NULL, *again = NULL;
+
+    begin(&vm, &a, "sim:loop", CONTROL);
+    g_autofree char *before = g_build_filename(vm_runtime_dir(), "before.vdts", NULL);
+    g_autofree char *after = g_build_filename(vm_runtime_dir(), "after.vdts", NULL);
+    cr_assert_eq(vm_cli(NULL, NULL, "snapshot", "a", "-o", before, NULL), 0);
+    configure(&vm);
+    vm_traffic(&vm, 50);
+    cr_assert_eq(vm_cli(NULL, NULL, "snapshot", "a", "-o", after, NULL), 0);
+
+    /* What was set since then is in the device no more. */
+    cr_assert_eq(vm_cli(NULL, NULL, "restore", "a", before, NULL), 0);
+    cr_assert(vm_control_matches("a", &control));
+    cr_assert_null(strstr(control, "52:54:00:01:02:03"), "%s", control);
+    cr_assert_null(strstr(control, "256"), "%s", control);
+    vm_traffic(&vm, 50);
+
+    cr_assert_eq(vm_cli(NULL, NULL, "restore", "a", after, NULL), 0);
+    cr_assert(vm_control_matches("a", &again));
+    cr_assert(strstr(again, "52:54:00:01:02:03") && strstr(again, "256"), "%s", again);
+    vm_traffic(&vm, 50);
+    end(&vm, &a);
+}
+
+Test(tracker, a_live_snapshot_that_the_device_refuses_leaves_all_as_it_was)
+{
+    struct tracker a, b;
+    struct vm vm;
+    g_autofree char *err = NULL;
+
+    begin(&vm, &a, "sim:loop", CONTROL);
+    configure(&vm);
+    g_autofree char *file = g_build_filename(vm_runtime_dir(), "f.vdts", NULL);
+    cr_assert_eq(vm_cli(NULL, NULL, "snapshot", "a", "-o", file, NULL), 0);
+    end(&vm, &a);
+
+    begin(&vm, &b, "sim:loop,nak=3", CONTROL);
+    vm_traffic(&vm, 50);
+    cr_assert_eq(vm_cli(NULL, &err, "restore", "a", file, NULL), 3);
+    cr_assert(strstr(err, "command 3 of 4"), "%s", err);
+    cr_assert(vm_control_matches("a", NULL));
+    vm_traffic(&vm, 50);
+    end(&vm, &b);
 }
 
 Test(tracker, replay_onto_a_device_that_refuses_names_the_command)
