@@ -25,19 +25,6 @@ must(bool ok, GError *error)
     cr_assert(ok, "%s", error ? error->message : "failed without a message");
 }
 
-/* Promiscuous, two VLANs, an address of its own. */
-static void
-configure(struct vm *vm)
-{
-    const uint8_t on = 1, mac[6] = {0x52, 0x54, 0, 1, 2, 3}, vid[2][2] = {{5, 0}, {0, 1}};
-
-    cr_assert_eq(vm_command(vm, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, &on, 1), 0);
-    cr_assert_eq(vm_command(vm, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, mac, 6), 0);
-    for (unsigned i = 0; i < 2; i++)
-        cr_assert_eq(vm_command(vm, VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_ADD, vid[i], 2), 0);
-    memcpy(vm->mac, mac, 6);
-}
-
 static char *
 text_of(const char *name, const char *member)
 {
@@ -74,7 +61,7 @@ Test(tracker, guest_sends_and_configures)
 
     begin(&vm, &a, "sim:loop", CONTROL);
     vm_traffic(&vm, 200);
-    configure(&vm);
+    vm_configure(&vm);
     cr_assert(vm_control_matches("a", &control));
     cr_assert(strstr(control, "52:54:00:01:02:03"), "%s", control);
     vm_traffic(&vm, 200);
@@ -88,7 +75,7 @@ Test(tracker, packed_guest_sends_and_configures)
 
     begin(&vm, &a, "sim:loop", CONTROL | VDT_BIT(VIRTIO_F_RING_PACKED));
     vm_traffic(&vm, 200);
-    configure(&vm);
+    vm_configure(&vm);
     cr_assert(vm_control_matches("a", NULL));
     end(&vm, &a);
 }
@@ -108,7 +95,7 @@ Test(tracker, coalescing_of_a_ring_that_was_stopped_alone_waits_for_it)
                  0);
     must(vdt_frontend_get_base(vm.frontend, 0, &vm.base[0], &error), error);
     g_usleep(200000);
-    configure(&vm);
+    vm_configure(&vm);
     g_autoptr(JsonNode) status = vm_cli_json("status", "a", NULL);
     JsonNode *failure = json_object_get_member(json_node_get_object(status), "failure");
     cr_assert(!failure || json_node_is_null(failure), "%s", json_node_get_string(failure));
@@ -125,7 +112,7 @@ Test(tracker, swap_takes_state_and_traffic_along)
     struct vm vm;
 
     begin(&vm, &a, "sim:loop", CONTROL);
-    configure(&vm);
+    vm_configure(&vm);
     vm_traffic(&vm, 100);
     g_autoptr(JsonNode) report = vm_cli_json("swap", "a", "--device", "sim:loop,latency=50", NULL);
     JsonObject *fields = json_node_get_object(report);
@@ -154,7 +141,7 @@ Test(tracker, control_queue_is_found_behind_other_numbers_of_pairs)
     vm.cvq = 4;
     vm_connect(&vm, "a");
     must(vm_start(&vm, &error), error);
-    configure(&vm);
+    vm_configure(&vm);
     vm_traffic(&vm, 50);
     cr_assert_eq(vm_cli(NULL, NULL, "swap", "a", "--device", "sim:loop,pairs=4", NULL), 0);
     cr_assert(vm_control_matches("a", NULL));
@@ -212,7 +199,7 @@ Test(tracker, tracker_starts_from_the_file_of_a_stopped_guest)
     GError *error = NULL;
 
     begin(&vm, &a, "sim:loop", CONTROL);
-    configure(&vm);
+    vm_configure(&vm);
     vm_traffic(&vm, 30);
     g_autofree char *file = g_build_filename(vm_runtime_dir(), "s.vdts", NULL);
     vm_stop(&vm);
@@ -245,7 +232,7 @@ Test(tracker, swap_onto_a_device_that_refuses_leaves_the_guest_where_it_was)
     g_autofree char *err = NULL;
 
     begin(&vm, &a, "sim:loop", CONTROL);
-    configure(&vm);
+    vm_configure(&vm);
     vm_traffic(&vm, 50);
     int exit_code = vm_cli(NULL, &err, "swap", "a", "--device", "sim:loop,nak=2", NULL);
     cr_assert_eq(exit_code, 3, "exit code %d: %s", exit_code, err);
@@ -277,7 +264,7 @@ Test(tracker, live_snapshot_shows_compares_and_replays)
     g_autofree char *before = g_build_filename(vm_runtime_dir(), "before.vdts", NULL);
     g_autofree char *after = g_build_filename(vm_runtime_dir(), "after.vdts", NULL);
     cr_assert_eq(vm_cli(NULL, NULL, "snapshot", "a", "-o", before, NULL), 0);
-    configure(&vm);
+    vm_configure(&vm);
     cr_assert_eq(vm_cli(NULL, NULL, "snapshot", "a", "-o", after, NULL), 0);
 
     g_autofree char *diff = NULL;
@@ -295,55 +282,6 @@ Test(tracker, live_snapshot_shows_compares_and_replays)
     end(&vm, &a);
 }
 
-Test(tracker, a_running_device_goes_back_to_the_state_of_a_live_snapshot)
-{
-    struct tracker a;
-    struct vm vm;
-    g_autofree char *control = NULL, *again = NULL;
-
-    begin(&vm, &a, "sim:loop", CONTROL);
-    g_autofree char *before = g_build_filename(vm_runtime_dir(), "before.vdts", NULL);
-    g_autofree char *after = g_build_filename(vm_runtime_dir(), "after.vdts", NULL);
-    cr_assert_eq(vm_cli(NULL, NULL, "snapshot", "a", "-o", before, NULL), 0);
-    configure(&vm);
-    vm_traffic(&vm, 50);
-    cr_assert_eq(vm_cli(NULL, NULL, "snapshot", "a", "-o", after, NULL), 0);
-
-    /* What was set since then is in the device no more. */
-    cr_assert_eq(vm_cli(NULL, NULL, "restore", "a", before, NULL), 0);
-    cr_assert(vm_control_matches("a", &control));
-    cr_assert_null(strstr(control, "52:54:00:01:02:03"), "%s", control);
-    cr_assert_null(strstr(control, "256"), "%s", control);
-    vm_traffic(&vm, 50);
-
-    cr_assert_eq(vm_cli(NULL, NULL, "restore", "a", after, NULL), 0);
-    cr_assert(vm_control_matches("a", &again));
-    cr_assert(strstr(again, "52:54:00:01:02:03") && strstr(again, "256"), "%s", again);
-    vm_traffic(&vm, 50);
-    end(&vm, &a);
-}
-
-Test(tracker, a_live_snapshot_that_the_device_refuses_leaves_all_as_it_was)
-{
-    struct tracker a, b;
-    struct vm vm;
-    g_autofree char *err = NULL;
-
-    begin(&vm, &a, "sim:loop", CONTROL);
-    configure(&vm);
-    g_autofree char *file = g_build_filename(vm_runtime_dir(), "f.vdts", NULL);
-    cr_assert_eq(vm_cli(NULL, NULL, "snapshot", "a", "-o", file, NULL), 0);
-    end(&vm, &a);
-
-    begin(&vm, &b, "sim:loop,nak=3", CONTROL);
-    vm_traffic(&vm, 50);
-    cr_assert_eq(vm_cli(NULL, &err, "restore", "a", file, NULL), 3);
-    cr_assert(strstr(err, "command 3 of 4"), "%s", err);
-    cr_assert(vm_control_matches("a", NULL));
-    vm_traffic(&vm, 50);
-    end(&vm, &b);
-}
-
 Test(tracker, replay_onto_a_device_that_refuses_names_the_command)
 {
     struct tracker a;
@@ -351,7 +289,7 @@ Test(tracker, replay_onto_a_device_that_refuses_names_the_command)
     g_autofree char *err = NULL;
 
     begin(&vm, &a, "sim:loop", CONTROL);
-    configure(&vm);
+    vm_configure(&vm);
     g_autofree char *file = g_build_filename(vm_runtime_dir(), "f.vdts", NULL);
     cr_assert_eq(vm_cli(NULL, NULL, "snapshot", "a", "-o", file, NULL), 0);
     cr_assert_eq(vm_cli(NULL, &err, "replay", file, "--device", "sim:nak=2", NULL), 3);
@@ -396,7 +334,7 @@ migration(const char *from, const char *to, uint64_t features, bool reset_betwee
 
     begin(&vm, &a, from, features);
     tracker_start(&b, "b", to, NULL);
-    configure(&vm);
+    vm_configure(&vm);
     vm_traffic(&vm, 150);
     cr_assert(vm_control_matches("a", &before));
     migrate(&vm, "b", reset_between);
@@ -435,7 +373,7 @@ Test(tracker, stopped_and_continued_guest_keeps_its_state)
     GError *error = NULL;
 
     begin(&vm, &a, "sim:loop", CONTROL);
-    configure(&vm);
+    vm_configure(&vm);
     vm_stop(&vm);
     must(vdt_frontend_set_status(vm.frontend, 0, &error), error);
     must(vm_start(&vm, &error), error);
@@ -453,7 +391,7 @@ Test(tracker, rebooted_guest_begins_with_nothing)
     GError *error = NULL;
 
     begin(&vm, &a, "sim:loop", CONTROL);
-    configure(&vm);
+    vm_configure(&vm);
     vm_stop(&vm);
     must(vdt_frontend_set_status(vm.frontend, 0, &error), error);
     vm_reboot(&vm);

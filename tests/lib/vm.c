@@ -287,6 +287,18 @@ vm_command(struct vm *vm, uint8_t class, uint8_t command, const void *data, uint
     return vm_command_wait(vm);
 }
 
+void
+vm_configure(struct vm *vm)
+{
+    const uint8_t on = 1, mac[6] = {0x52, 0x54, 0, 1, 2, 3}, vid[2][2] = {{5, 0}, {0, 1}};
+
+    cr_assert_eq(vm_command(vm, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, &on, 1), 0);
+    cr_assert_eq(vm_command(vm, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, mac, 6), 0);
+    for (unsigned i = 0; i < 2; i++)
+        cr_assert_eq(vm_command(vm, VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_ADD, vid[i], 2), 0);
+    memcpy(vm->mac, mac, 6);
+}
+
 static void
 fill(const struct vm *vm, uint8_t frame[12 + FRAME], uint32_t sequence)
 {

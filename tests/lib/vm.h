@@ -89,6 +89,8 @@ int vm_command(struct vm *vm, uint8_t class, uint8_t command, const void *data, 
 void vm_command_post(struct vm *vm, uint8_t class, uint8_t command, const void *data, uint32_t len);
 /* Wait for it: its ack, -1 if none came. */
 int vm_command_wait(struct vm *vm);
+/* Promiscuous, VLANs 5 and 256, the address 52:54:00:01:02:03: four commands. */
+void vm_configure(struct vm *vm);
 /* Send @n frames and wait until all of them came back. */
 void vm_traffic(struct vm *vm, unsigned n);
 /* Send up to @n frames and take what comes back, without waiting for any. */
