@@ -87,7 +87,7 @@ VDT_RULE_CHECK(mac_table)
 
 VDT_RULE_APPLY(mac_table)
 {
-    uint32_t unicast, multicast;
+    uint32_t unicast = 0, multicast = 0;
 
     parse_table(command, &unicast, &multicast);
     state->unicast_count = (uint16_t) unicast;
