@@ -3,11 +3,11 @@
  * Receive filters of a guest whose control queue ends in the VMM. By itself the tracker lets
  * everything through (vdt_nic_drive_state()); who follows the VMM says what the guest wants, and
  * the device filters. Whenever that is not known or not taken, everything is let through again: a
- * frame too many is the VMM's to drop, one too few is nobody's to find.
+ * frame too many is the guest's to drop (QEMU's own filters see none of a vhost-user NIC's), one
+ * too few is nobody's to find.
  *
- * Only commands that both CTRL_RX and CTRL_MAC_ADDR have are used: VLANs are the VMM's to filter,
- * since the device would have to be told of each before it comes, and so is what CTRL_RX_EXTRA
- * forbids.
+ * Only commands that CTRL_RX and CTRL_MAC_ADDR have are used. With CTRL_VLAN the device would have
+ * to be told of all 4096 at each start, so VLANs always pass, as does what CTRL_RX_EXTRA forbids.
  */
 #include <string.h>
 
