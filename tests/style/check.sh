@@ -179,7 +179,7 @@ licences()
         ls meson.build meson_options.txt 2>/dev/null
         # Programs without a suffix: whatever begins with #!
         for tree in tools tests .ci; do
-            [ ! -d $tree ] || find $tree -type f ! -name '*.*' -exec awk 'FNR == 1 && /^#!/ { print FILENAME } FNR > 1 { nextfile }' {} +
+            [ ! -d $tree ] || find $tree -type f ! -name '*.[a-z]*' -exec awk 'FNR == 1 && /^#!/ { print FILENAME } FNR > 1 { nextfile }' {} +
         done
     } | sort -u | xargs -r awk '
         FNR == 1 { wanted = /^#!/ ? 2 : 1 }

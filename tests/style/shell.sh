@@ -11,7 +11,7 @@ command -v shellcheck >/dev/null || { echo "ok 1 # SKIP shellcheck is not instal
 # By suffix, and programs without one by their first line.
 mapfile -t scripts < <({
     find tools tests .ci -type f \( -name '*.sh' -o -name '*.bash' \)
-    find tools tests .ci -type f ! -name '*.*' -exec awk '
+    find tools tests .ci -type f ! -name '*.[a-z]*' -exec awk '
         FNR == 1 && /^#!.*[\/ ](ba|da)?sh( |$)/ { print FILENAME } { nextfile }' {} +
 } 2>/dev/null | sort)
 offenders=$(printf '%s\0' "${scripts[@]}" | xargs -0 -n 8 -P 2 shellcheck -x -f gcc 2>&1)

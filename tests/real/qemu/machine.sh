@@ -178,6 +178,7 @@ event_us() {
 }
 
 machine_stop() {
+    [[ -n ${started[$1]:-} ]] || return 0
     qmp "$1" quit >/dev/null 2>&1 || :
     timeout 5 tail --pid="${started[$1]}" -s 0.02 -f /dev/null || :
     stop "$1" 1 || :
