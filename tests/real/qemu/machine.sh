@@ -50,14 +50,15 @@ machine_fetch() {
     exec {machine_lock}>&-
 }
 
-# machine_initrd: busybox, the NIC's modules, udpseq and its libraries.
+# machine_initrd: busybox, the NIC's modules, udpseq and iperf3 with their libraries.
 machine_initrd() {
-    local root=$work/initrd library
+    local root=$work/initrd library programs
+    programs=("$build/tests/real/udpseq" "$(command -v iperf3)")
     mkdir -p "$root"/{bin,dev,lib,proc,sys,run,tmp}
-    cp "$(command -v busybox)" "$build/tests/real/udpseq" "$root/bin/"
+    cp "$(command -v busybox)" "${programs[@]}" "$root/bin/"
     install -m 755 "$machine_here/init.sh" "$root/init"
     cp "$machine_cache/modules"/*.ko "$root/lib/"
-    for library in $(ldd "$build/tests/real/udpseq" | grep -o '/[^ ]*'); do
+    for library in $(ldd "${programs[@]}" | grep -v :$ | grep -o '/[^ ]*'); do
         cp -L --parents "$library" "$root"
     done
     (cd "$root" && find . | cpio --quiet -o -H newc) | gzip -1 >"/run/$test_name/initrd.gz"

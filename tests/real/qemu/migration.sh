@@ -155,6 +155,7 @@ there_and_back() {
     begin
     same 'in the mode meant, on the rings meant' "$mode" "$(status a "$negotiated")"
     must 'datagrams go both ways' streams_start one
+    must 'a migration is begun and cancelled meanwhile' cancelled_under_way
     must "it goes to the other host and back $trips times" migrations
     must 'the streams end' streams_end "${names[at]}"
     check 'of what the guest sent nothing is lost, nothing comes twice' stream_whole from
@@ -162,6 +163,7 @@ there_and_back() {
     losses >"$work/losses.json"
     check 'and is lost in a downtime only' losses_inside
     note "mode at the end: $(status "${hosts_of[at]}" '"\(.mode): \(.reason)"')"
+    must 'iperf3 both ways while it goes there and back once more' iperf_goes_along
     check 'no ring and no device was found broken' unharmed
     note "$((2 * trips)) migrations; downtime by the trackers $(figures '.ours_us / 1000 | round'), by QEMU $(figures .qemu_ms)" \
         "(least, median, most, in ms); tried on the device beforehand in $(figures .rehearsed_us) us;" \
@@ -172,6 +174,36 @@ there_and_back() {
 
 figures() {
     jq -n -r "[inputs | $1] | sort | \"\(first), \(.[length / 2 | floor]), \(last)\"" "$work"/window.*.json
+}
+
+in_mode() {
+    [[ $(status "$1" .mode) == "$2" ]]
+}
+
+# The device is taken off the guest's own rings when logging goes on, and back to them when it goes off.
+cancelled_under_way() {
+    machine_waits two b && slowly one two && wait_for 10 logging a true || return 1
+    in_mode a shadow || return 1
+    switched a >"$work/switch.on.json"
+    qmp one migrate_cancel && wait_for 20 given_up one && back one && wait_for 10 logging a false &&
+        wait_for 10 in_mode a "${mode%% *}" || return 1
+    switched a >"$work/switch.off.json"
+    machine_stop two
+    goes_on a one
+}
+
+# One connection each way, from before the first migration until after the second.
+iperf_goes_along() {
+    guest "${names[at]}" 'iperf3 -s -D' && start_on peer iperf iperf3 -c "$guest_ip" --bidir -t 600 -J || return 1
+    sleep 2
+    migration iperf.1 && migration iperf.2 || return 1
+    sleep 3
+    kill -INT "${started[iperf]}"
+    ended iperf 10 || : # its exit code says that it was told to
+    guest "${names[at]}" 'kill $(pidof iperf3)'
+    jq -c '[.intervals[] | {to_guest: .sum.bytes, from_guest: .sum_bidir_reverse.bytes}] |
+        (map(.to_guest) | add), (map(.from_guest) | add), last' "$work/iperf.log" | tee "$work/iperf.sums"
+    jq -es 'length == 3 and .[0] > 1000000 and .[1] > 1000000 and .[2].to_guest > 0 and .[2].from_guest > 0' "$work/iperf.sums"
 }
 
 # Too slow to be over before something else happens.
