@@ -200,7 +200,7 @@ iperf_goes_along() {
     sleep 3
     kill -INT "${started[iperf]}"
     ended iperf 10 || : # its exit code says that it was told to
-    guest "${names[at]}" 'kill $(pidof iperf3)'
+    guest "${names[at]}" 'killall iperf3'
     jq -c '[.intervals[] | {to_guest: .sum.bytes, from_guest: .sum_bidir_reverse.bytes}] |
         (map(.to_guest) | add), (map(.from_guest) | add), last' "$work/iperf.log" | tee "$work/iperf.sums"
     jq -es 'length == 3 and .[0] > 1000000 and .[1] > 1000000 and .[2].to_guest > 0 and .[2].from_guest > 0' "$work/iperf.sums"
