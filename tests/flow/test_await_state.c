@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "base/wire.h"
+
 TestSuite(await_state, .init = NULL, .fini = vm_clean, .timeout = 60);
 
 static void
@@ -116,6 +118,30 @@ Test(await_state, start_that_is_refused_leaves_nothing_behind)
     must(vm_start(&vm, &error), error);
     expect_waiting(&vm);
     cr_assert_eq(vm_cli(NULL, NULL, "restore", "b", state, NULL), 0);
+    vm_traffic(&vm, 50);
+    expect_text("b", "arrival", "loaded");
+    cr_assert_eq(tracker_end(&b), 0);
+    end(&a, &vm);
+}
+
+/* One that came before any VMM waits for its guest, whoever looks in meanwhile. */
+Test(await_state, state_that_came_first_waits_for_its_guest)
+{
+    struct tracker a, b;
+    struct vm vm, other;
+    g_autofree char *state = stand_file("state");
+    GError *error = NULL;
+
+    begin_waiting(&a, &b, &vm, state);
+    vm_disconnect(&vm);
+    expect_text("b", "phase", "idle");
+    cr_assert_eq(vm_cli(NULL, NULL, "restore", "b", state, NULL), 0);
+    vm_init(&other, VDT_BIT(VIRTIO_NET_F_MAC));
+    vm_connect(&other, "b");
+    vm_clear(&other);
+    expect_text("b", "phase", "loaded");
+    vm_connect(&vm, "b");
+    must(vm_start(&vm, &error), error);
     vm_traffic(&vm, 50);
     expect_text("b", "arrival", "loaded");
     cr_assert_eq(tracker_end(&b), 0);
