@@ -145,9 +145,21 @@ take_macs(GVariant *variant, uint8_t (*macs)[6], unsigned most, uint16_t *ret_co
     return true;
 }
 
+static bool
+take_vlans(GVariant *value, uint8_t vlan[VDT_VLAN_BYTES])
+{
+    gsize len;
+    const void *bytes = g_variant_get_fixed_array(value, &len, 1);
+
+    if (len != VDT_VLAN_BYTES)
+        return false;
+    memcpy(vlan, bytes, len);
+    return true;
+}
+
 static gboolean
 on_filter(VdtTracker1 *skeleton, GDBusMethodInvocation *call, GVariant *mac, gboolean promisc,
-          gboolean allmulti, GVariant *unicast, GVariant *multicast,
+          gboolean allmulti, GVariant *unicast, GVariant *multicast, GVariant *vlans,
           struct vdt_control_interface *self)
 {
     g_autofree struct vdt_nic_filter *filter = g_new0(struct vdt_nic_filter, 1);
@@ -163,6 +175,12 @@ on_filter(VdtTracker1 *skeleton, GDBusMethodInvocation *call, GVariant *mac, gbo
         g_set_error(&error, VDT_ERROR, VDT_ERROR_USAGE,
                     "addresses have six bytes, and each list %u of them at most",
                     VDT_MAC_TABLE_MAX);
+        answer_error(call, error);
+        return TRUE;
+    }
+    if (!take_vlans(vlans, filter->vlan)) {
+        g_set_error(&error, VDT_ERROR, VDT_ERROR_USAGE, "VLANs are %u bytes, a bit for each",
+                    VDT_VLAN_BYTES);
         answer_error(call, error);
         return TRUE;
     }

@@ -41,7 +41,7 @@ shadow_options(const struct vdt_nic_options *options, const struct vdt_device_in
         .drain_ms = options->deadline_ms,
         .feature_mask = mask,
         .pairs_max = options->baseline ? options->baseline->pairs : 0,
-        .drive_cvq = true,
+        .drive = VDT_DRIVE | (options->follow_vlans ? VDT_BIT(VIRTIO_NET_F_CTRL_VLAN) : 0),
         .context = options->context,
     };
 }

@@ -32,6 +32,8 @@ struct vdt_nic_options {
     unsigned workers;
     bool dirty_used_width;
     bool allow_untracked;
+    bool follow_vlans; /* the device filters VLANs, also of a guest whose control queue ends in the
+                          VMM */
     uint64_t feature_mask;               /* offer nothing outside; 0 is "no limit" */
     const struct vdt_baseline *baseline; /* offer that and no more; NULL: all the device can */
     bool mac_given; /* --mac: for frontends that keep the control queue to themselves */
@@ -93,6 +95,7 @@ struct vdt_nic_filter {
     bool promisc, allmulti;
     uint16_t unicast_count, multicast_count; /* up to VDT_MAC_TABLE_MAX, beside @mac */
     uint8_t unicast[VDT_MAC_TABLE_MAX][6], multicast[VDT_MAC_TABLE_MAX][6];
+    uint8_t vlan[VDT_VLAN_BYTES]; /* without effect unless follow_vlans */
 };
 
 /* The device of such a guest, which runs, filters like this from now on, until the guest's driver

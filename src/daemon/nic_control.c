@@ -93,6 +93,14 @@ vdt_nic_drive_state(struct vdt_net_state *state, uint64_t negotiated, const uint
         state->queue_pairs = pairs;
         state->set |= VDT_NET_PAIRS;
     }
+    /* Each of them, until somebody knows better; the device before this one may have had a filter.
+     */
+    state->set &= ~(uint32_t) VDT_NET_VLAN;
+    memset(state->vlan, 0, sizeof(state->vlan));
+    if (negotiated & VDT_BIT(VIRTIO_NET_F_CTRL_VLAN)) {
+        memset(state->vlan, 0xff, sizeof(state->vlan));
+        state->set |= VDT_NET_VLAN;
+    }
 }
 
 /* A device that takes no PROMISC may still take ALLMULTI: better than nothing, and said so. */

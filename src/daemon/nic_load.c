@@ -64,7 +64,7 @@ rehearse(struct vdt_nic *nic, const struct vdt_snapshot *snapshot, GError **erro
     if (nic->device_id != VIRTIO_ID_NET || snapshot->guest_features == 0 ||
         vdt_shadow_mode(nic->shadow) != VDT_MODE_STOPPED)
         return true;
-    if (!vdt_negotiation_ack(&agreed, &dev->info, snapshot->guest_features & agreed.offered, true,
+    if (!vdt_negotiation_ack(&agreed, &dev->info, snapshot->guest_features & agreed.offered, VDT_DRIVE,
                              error))
         return false;
     g_autofree struct vdt_net_state *net = net_at_start(nic, snapshot, agreed.device);

@@ -69,7 +69,7 @@ negotiate(struct stage *stage, const struct vdt_snapshot *snapshot, GError **err
     if (!vdt_negotiation_init(n, dev, UINT64_MAX, error))
         return false;
     uint64_t acked = snapshot->guest_features ? snapshot->guest_features & n->offered : n->offered;
-    if (!vdt_negotiation_ack(n, &dev->info, acked, true, error))
+    if (!vdt_negotiation_ack(n, &dev->info, acked, VDT_DRIVE, error))
         return false;
     if (!VDT_DEVICE_CALL(dev, set_status, error, 0) ||
         !VDT_DEVICE_CALL(dev, set_status, error, status) ||

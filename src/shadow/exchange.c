@@ -92,7 +92,7 @@ vdt_shadow_prepare(struct vdt_shadow *s, struct vdt_device *dev, GError **error)
     struct vdt_negotiation n = s->negotiation;
 
     g_clear_pointer(&s->spare, vdt_placement_free);
-    if (!takes_rings(s, dev, error) || !vdt_negotiation_move(&n, dev, s->options.drive_cvq, error))
+    if (!takes_rings(s, dev, error) || !vdt_negotiation_move(&n, dev, s->options.drive, error))
         return false;
     VDT_AUTO(placement) place = vdt_placement_new(dev);
     if (s->features_set && !vdt_shadow_stage(s, place, &n, error)) {
@@ -129,7 +129,7 @@ vdt_shadow_exchange(struct vdt_shadow *s, struct vdt_device *dev, struct vdt_dev
         return false;
     }
     if (!takes_rings(s, dev, error) ||
-        !vdt_negotiation_move(&s->negotiation, dev, s->options.drive_cvq, error))
+        !vdt_negotiation_move(&s->negotiation, dev, s->options.drive, error))
         return false;
     vdt_shadow_end_rings(s);
     /* A device that is suspended may still read its kicks: those are the other one's now. */

@@ -102,17 +102,9 @@ vdt_negotiation_init(struct vdt_negotiation *n, struct vdt_device *dev, uint64_t
     return true;
 }
 
-/* The commands that the tracker itself sends for a frontend that keeps the control queue. */
-static uint64_t
-drive_features(uint64_t device)
-{
-    return device & (VDT_BIT(VIRTIO_NET_F_CTRL_VQ) | VDT_BIT(VIRTIO_NET_F_CTRL_RX) |
-                     VDT_BIT(VIRTIO_NET_F_CTRL_MAC_ADDR));
-}
-
 bool
 vdt_negotiation_ack(struct vdt_negotiation *n, const struct vdt_device_info *info, uint64_t acked,
-                    bool drive_cvq, GError **error)
+                    uint64_t drive, GError **error)
 {
     uint64_t stray = acked & ~n->offered;
 
@@ -129,10 +121,9 @@ vdt_negotiation_ack(struct vdt_negotiation *n, const struct vdt_device_info *inf
     }
 
     uint64_t device = acked | (info->features & device_only);
-    if (info->device_id == VIRTIO_ID_NET && drive_cvq &&
-        (info->features & VDT_BIT(VIRTIO_NET_F_CTRL_VQ)) &&
+    if (info->device_id == VIRTIO_ID_NET && (info->features & VDT_BIT(VIRTIO_NET_F_CTRL_VQ)) &&
         !(acked & VDT_BIT(VIRTIO_NET_F_CTRL_VQ)))
-        device |= drive_features(info->features);
+        device |= info->features & drive;
 
     n->acked = acked;
     n->device = device;
@@ -148,7 +139,7 @@ vdt_negotiation_ack(struct vdt_negotiation *n, const struct vdt_device_info *inf
 }
 
 bool
-vdt_negotiation_move(struct vdt_negotiation *n, struct vdt_device *dev, bool drive_cvq,
+vdt_negotiation_move(struct vdt_negotiation *n, struct vdt_device *dev, uint64_t drive,
                      GError **error)
 {
     struct vdt_negotiation moved = *n;
@@ -162,7 +153,7 @@ vdt_negotiation_move(struct vdt_negotiation *n, struct vdt_device *dev, bool dri
         return false;
     }
     if (!read_max_pairs(dev, &moved.device_max_pairs, error) ||
-        (n->device != 0 && !vdt_negotiation_ack(&moved, &dev->info, moved.acked, drive_cvq, error)))
+        (n->device != 0 && !vdt_negotiation_ack(&moved, &dev->info, moved.acked, drive, error)))
         return false;
     *n = moved;
     return true;

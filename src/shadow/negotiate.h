@@ -23,19 +23,25 @@ struct vdt_negotiation {
  */
 const char *vdt_feature_withheld(unsigned bit);
 
+/* By themselves these let everything through; a device with CTRL_VLAN has to be told of each VLAN.
+ */
+#define VDT_DRIVE                                                                                  \
+    (VDT_BIT(VIRTIO_NET_F_CTRL_VQ) | VDT_BIT(VIRTIO_NET_F_CTRL_RX) |                               \
+     VDT_BIT(VIRTIO_NET_F_CTRL_MAC_ADDR))
+
 /* @mask: bits that policy allows at all. Fills @offered and the pairs from the device's config. */
 bool vdt_negotiation_init(struct vdt_negotiation *n, struct vdt_device *dev, uint64_t mask,
                           GError **error);
 
 /*
  * The frontend acked @acked. False with @error: bits that were not offered, no VERSION_1.
- * @drive_cvq: take CTRL_VQ (and MAC, RX commands, not VLAN) from the device also where the guest
- * did not.
+ * @drive: control features that are taken from the device also where the guest did not, since the
+ * tracker sends their commands itself: VDT_DRIVE, with CTRL_VLAN or without; 0: none.
  */
 bool vdt_negotiation_ack(struct vdt_negotiation *n, const struct vdt_device_info *info,
-                         uint64_t acked, bool drive_cvq, GError **error);
+                         uint64_t acked, uint64_t drive, GError **error);
 
 /* Another device takes the place of the first: what the guest was told stays, what is the device's
  * own (its pairs, its control queue's index) is found anew. False with @error, @n unchanged. */
-bool vdt_negotiation_move(struct vdt_negotiation *n, struct vdt_device *dev, bool drive_cvq,
+bool vdt_negotiation_move(struct vdt_negotiation *n, struct vdt_device *dev, uint64_t drive,
                           GError **error);

@@ -106,7 +106,7 @@ vdt_shadow_set_features(struct vdt_shadow *s, uint64_t acked, bool log_all, GErr
         return false;
     }
     if (changed) {
-        if (!vdt_negotiation_ack(&s->negotiation, &s->dev->info, acked, s->options.drive_cvq,
+        if (!vdt_negotiation_ack(&s->negotiation, &s->dev->info, acked, s->options.drive,
                                  error))
             return false;
         /* A position of one kind of ring means nothing to the other. */

@@ -91,7 +91,7 @@ struct vdt_shadow_options {
     unsigned drain_ms;     /* bound of every wait for the device */
     uint64_t feature_mask; /* offer nothing outside (control table, --features-from) */
     uint32_t pairs_max;    /* of the guest's queue pairs (--features-from); 0 is no limit */
-    bool drive_cvq;        /* negotiate CTRL_VQ with the device also where the guest did not */
+    uint64_t drive;        /* vdt_negotiation_ack() */
     GMainContext *context;
 };
 

@@ -177,6 +177,10 @@ vdt_snapshot_collect(struct vdt_shadow *shadow, const struct vdt_control_model *
 
     collect_source(snapshot, shadow, model, identity);
     snapshot->net = model->state;
+    /* All VLANs, or what somebody follows at this host: the next device is told of its own accord.
+     */
+    if (identity->drives_control)
+        snapshot->net.set &= ~(uint32_t) VDT_NET_VLAN;
     g_free(snapshot->unmigratable);
     snapshot->unmigratable = g_strdup(model->unmigratable ? model->unmigratable : broken);
     return snapshot;

@@ -152,6 +152,74 @@ Test(filter, filters_go_along_with_a_swap_and_end_with_the_drivers_life)
     end(&vm, &a);
 }
 
+/* How many VLANs the device lets through; -1: it does not filter them. */
+static int
+vlans_held(void)
+{
+    g_autoptr(JsonNode) status = vm_cli_json("status", "a", NULL);
+    JsonObject *state = json_object_get_object_member(json_node_get_object(status), "device_state");
+    JsonNode *vlans = json_object_get_member(state, "vlans");
+
+    return JSON_NODE_HOLDS_ARRAY(vlans) ? (int) json_array_get_length(json_node_get_array(vlans))
+                                        : -1;
+}
+
+/* @words: what QEMU says of them. Returns the number of commands that it took. */
+static int
+tell_vlans(const char *words)
+{
+    g_autofree char *text =
+        g_strdup_printf("[{\"name\":\"net0\",\"main-mac\":\"" MAC "\",\"unicast-table\":[],"
+                        "\"multicast-table\":[],%s}]",
+                        words);
+    g_autofree char *path = file_of(text);
+    g_autoptr(JsonNode) answer = vm_cli_json("filter", "a", path, NULL);
+
+    return (int) json_object_get_int_member(json_node_get_object(answer), "commands");
+}
+
+Test(filter, vlans_are_followed_where_that_is_wanted)
+{
+    struct tracker a;
+    struct vm vm;
+    GError *error = NULL;
+
+    tracker_start(&a, "a", "sim:loop", (const char *[]){"--follow-vlans", NULL});
+    vm_init(&vm, 0);
+    vm_connect(&vm, "a");
+    cr_assert(vm_start(&vm, &error), "%s", error ? error->message : "");
+    vm_traffic(&vm, 20);
+    cr_expect_eq(vlans_held(), 4096, "%d", vlans_held());
+    tell_vlans("\"vlan\":\"normal\",\"vlan-table\":[5,100]");
+    cr_expect_eq(vlans_held(), 2, "%d", vlans_held());
+    int commands = tell_vlans("\"vlan\":\"normal\",\"vlan-table\":[100,7,9]");
+    cr_expect_eq(commands, 3, "two come, one goes: %d", commands);
+    cr_expect_eq(vlans_held(), 3, "%d", vlans_held());
+    cr_assert_eq(vm_cli(NULL, NULL, "swap", "a", "--device", "sim:loop,latency=10", NULL), 0);
+    cr_expect_eq(vlans_held(), 3, "%d", vlans_held());
+    vm_traffic(&vm, 20);
+    /* Nor does one without the filter stand in the way. */
+    cr_assert_eq(vm_cli(NULL, NULL, "swap", "a", "--device", "sim:loop,-CTRL_VLAN", NULL), 0);
+    cr_expect_eq(vlans_held(), -1, "%d", vlans_held());
+    cr_assert_eq(vm_cli(NULL, NULL, "swap", "a", "--device", "sim:loop", NULL), 0);
+    cr_expect_eq(vlans_held(), 3, "%d", vlans_held());
+    tell_vlans("\"vlan\":\"all\",\"vlan-table\":[]");
+    cr_expect_eq(vlans_held(), 4096, "%d", vlans_held());
+    vm_traffic(&vm, 20);
+    end(&vm, &a);
+}
+
+Test(filter, vlans_pass_where_nobody_asked_for_them)
+{
+    struct tracker a;
+    struct vm vm;
+
+    begin(&vm, &a, "sim:loop");
+    tell_vlans("\"vlan\":\"normal\",\"vlan-table\":[5]");
+    cr_expect_eq(vlans_held(), -1, "%d", vlans_held());
+    end(&vm, &a);
+}
+
 /* The table; the last command, after promiscuous mode was turned off. */
 static const char *const unwilling[] = {"sim:loop,nak-class=1.0", "sim:loop,nak=6"};
 

@@ -43,6 +43,31 @@ parse_table(JsonNode *nic, const char *name, uint8_t (*macs)[6], unsigned *ret_c
     return true;
 }
 
+/* All of them where the guest has no say in it, or what it said is not understood. */
+static void
+parse_vlans(JsonNode *nic, struct vdt_rx_filter *ret)
+{
+    const char *mode = vdt_look_text(nic, "vlan");
+    JsonArray *array = vdt_look_array(nic, "vlan-table");
+    guint len = array ? json_array_get_length(array) : 0;
+    bool known = array && (g_strcmp0(mode, "normal") == 0 || g_strcmp0(mode, "none") == 0);
+
+    for (guint i = 0; known && i < len; i++) {
+        JsonNode *node = json_array_get_element(array, i);
+        gint64 vid = -1;
+
+        if (JSON_NODE_HOLDS_VALUE(node) && json_node_get_value_type(node) == G_TYPE_INT64)
+            vid = json_node_get_int(node);
+        known = vid >= 0 && vid < 8 * (gint64) VDT_VLAN_BYTES;
+        if (known)
+            vdt_vlan_set(ret->vlan, (unsigned) vid, true);
+    }
+    if (!known)
+        memset(ret->vlan, 0xff, sizeof(ret->vlan));
+    for (unsigned vid = 0; vid < 8 * VDT_VLAN_BYTES; vid++)
+        ret->vlan_count += vdt_vlan_test(ret->vlan, vid);
+}
+
 static JsonNode *
 find_nic(JsonNode *node, const char *device, GError **error)
 {
@@ -80,5 +105,6 @@ vdt_rx_filter_parse(JsonNode *node, const char *device, struct vdt_rx_filter *re
                    !parse_table(nic, "unicast-table", ret->unicast, &ret->unicast_count);
     ret->allmulti = vdt_look_bool(nic, "multicast-overflow") || g_strcmp0(multicast, "all") == 0 ||
                     !parse_table(nic, "multicast-table", ret->multicast, &ret->multicast_count);
+    parse_vlans(nic, ret);
     return true;
 }

@@ -16,6 +16,8 @@ struct vdt_rx_filter {
     bool promisc, allmulti;
     unsigned unicast_count, multicast_count;
     uint8_t unicast[VDT_MAC_TABLE_MAX][6], multicast[VDT_MAC_TABLE_MAX][6];
+    uint8_t vlan[VDT_VLAN_BYTES];
+    unsigned vlan_count; /* bits in it */
 };
 
 /* @node: the list that query-rx-filter returns; the NIC @device of it, or the only one for NULL.

@@ -47,10 +47,11 @@ say(bool json, const char *name, const struct vdt_rx_filter *filter, gint64 comm
         puts(line);
         json_node_unref(node);
     } else {
-        printf("%s: %" G_GINT64_FORMAT " commands: %s%s%u unicast, %u multicast addresses\n", name,
-               commands, filter->promisc ? "promiscuous, " : "",
+        printf("%s: %" G_GINT64_FORMAT
+               " commands: %s%s%u unicast, %u multicast addresses, %u VLANs\n",
+               name, commands, filter->promisc ? "promiscuous, " : "",
                filter->allmulti ? "all multicast, " : "", filter->unicast_count,
-               filter->multicast_count);
+               filter->multicast_count, filter->vlan_count);
     }
     fflush(stdout);
 }
@@ -68,7 +69,8 @@ tell(const char *name, const struct vdt_rx_filter *filter, gint64 *ret_commands,
     bool ok = vdt_tracker1_call_filter_sync(
         tracker, bytes_of(filter->mac, 6), filter->promisc, filter->allmulti,
         bytes_of(filter->unicast, 6u * filter->unicast_count),
-        bytes_of(filter->multicast, 6u * filter->multicast_count), &text, NULL, error);
+        bytes_of(filter->multicast, 6u * filter->multicast_count),
+        bytes_of(filter->vlan, sizeof(filter->vlan)), &text, NULL, error);
     g_autoptr(JsonNode) answer = ok ? vdt_client_json(text, error) : NULL;
     if (answer)
         vdt_look_number(answer, "commands", ret_commands);

@@ -22,7 +22,7 @@ struct words {
         *log_level, *features_from, *socket_owner, *socket_mode, *handover;
     struct vdt_baseline baseline;
     int fd, workers, deadline_ms, format, handover_s;
-    gboolean capabilities, untracked, daemonize, no_recovery, await_state;
+    gboolean capabilities, untracked, daemonize, no_recovery, await_state, follow_vlans;
 };
 
 static void
@@ -153,6 +153,7 @@ to_options(struct words *w, struct vdt_daemon_options *options, GError **error)
     options->nic.workers = (unsigned) w->workers;
     options->nic.dirty_used_width = width == 1;
     options->nic.allow_untracked = w->untracked;
+    options->nic.follow_vlans = w->follow_vlans;
     options->nic.mac_given = w->mac != NULL;
     options->nic.format = (unsigned) w->format;
     options->nic.deadline_ms = (unsigned) w->deadline_ms;
@@ -216,6 +217,11 @@ vdt_verb_run(const struct vdt_verb *verb, int argc, char **argv)
          "Offer no more than this baseline, and refuse a device with less", "FILE"},
         {"mac", 0, 0, G_OPTION_ARG_STRING, &w.mac,
          "The guest's MAC address, for VMMs that keep the control queue to themselves", "MAC"},
+        {"follow-vlans", 0, 0, G_OPTION_ARG_NONE, &w.follow_vlans,
+         "Let the device filter VLANs too for a VMM that keeps the control queue to itself; each "
+         "start "
+         "tells it of all 4096",
+         NULL},
         {"uuid", 0, 0, G_OPTION_ARG_STRING, &w.uuid, "The domain's UUID, for snapshots", "UUID"},
         {"allow-untracked", 0, 0, G_OPTION_ARG_NONE, &w.untracked,
          "Offer control commands that cannot be followed; using one makes the state unmigratable",

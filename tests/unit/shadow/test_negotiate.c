@@ -49,12 +49,12 @@ Test(negotiate, access_platform_is_for_the_device_and_never_offered)
     make(&fake, V1 | PLATFORM | CTRL, 1);
     cr_assert(vdt_negotiation_init(&n, &fake.dev, UINT64_MAX, NULL));
     cr_expect_not(n.offered & PLATFORM);
-    cr_assert(vdt_negotiation_ack(&n, &fake.dev.info, V1, false, NULL));
+    cr_assert(vdt_negotiation_ack(&n, &fake.dev.info, V1, 0, NULL));
     cr_expect_eq(n.acked, V1);
     cr_expect_eq(n.device, V1 | PLATFORM);
     /* A device that does not ask for it does not get it. */
     fake.dev.info.features = V1;
-    cr_assert(vdt_negotiation_ack(&n, &fake.dev.info, V1, false, NULL));
+    cr_assert(vdt_negotiation_ack(&n, &fake.dev.info, V1, 0, NULL));
     cr_expect_eq(n.device, V1);
 }
 
@@ -128,27 +128,30 @@ Test(negotiate, an_ack_beyond_the_offer_or_without_version_1_changes_nothing)
 
     make(&fake, V1 | CTRL | PLATFORM, 1);
     cr_assert(vdt_negotiation_init(&n, &fake.dev, UINT64_MAX, NULL));
-    cr_assert(vdt_negotiation_ack(&n, &fake.dev.info, V1 | CTRL, false, NULL));
+    cr_assert(vdt_negotiation_ack(&n, &fake.dev.info, V1 | CTRL, 0, NULL));
     before = n;
-    cr_expect_not(vdt_negotiation_ack(&n, &fake.dev.info, V1 | MQ, false, NULL));
-    cr_expect_not(vdt_negotiation_ack(&n, &fake.dev.info, V1 | PLATFORM, false, NULL));
-    cr_expect_not(vdt_negotiation_ack(&n, &fake.dev.info, CTRL, false, NULL));
+    cr_expect_not(vdt_negotiation_ack(&n, &fake.dev.info, V1 | MQ, 0, NULL));
+    cr_expect_not(vdt_negotiation_ack(&n, &fake.dev.info, V1 | PLATFORM, 0, NULL));
+    cr_expect_not(vdt_negotiation_ack(&n, &fake.dev.info, CTRL, 0, NULL));
     cr_expect_eq(memcmp(&n, &before, sizeof(n)), 0);
 }
 
-Test(negotiate, a_control_queue_that_we_drive_has_no_vlan_filter)
+Test(negotiate, a_control_queue_that_we_drive_has_a_vlan_filter_only_where_it_is_wanted)
 {
     struct vdt_negotiation n;
     struct fake_maps fake;
 
     make(&fake, V1 | CTRL | RX | VLAN | ADDR | MQ, 4);
     cr_assert(vdt_negotiation_init(&n, &fake.dev, UINT64_MAX, NULL));
-    cr_assert(vdt_negotiation_ack(&n, &fake.dev.info, V1, true, NULL));
+    cr_assert(vdt_negotiation_ack(&n, &fake.dev.info, V1, VDT_DRIVE, NULL));
     cr_expect_eq(n.acked, V1);
     cr_expect_eq(n.device & (CTRL | RX | VLAN | ADDR), CTRL | RX | ADDR);
     cr_expect_eq(n.guest_cvq, -1);
     cr_assert_geq(n.device_cvq, 2);
-    cr_assert(vdt_negotiation_ack(&n, &fake.dev.info, V1 | CTRL, true, NULL));
+    cr_assert(vdt_negotiation_ack(&n, &fake.dev.info, V1, VDT_DRIVE | VLAN, NULL));
+    cr_expect_eq(n.device & (CTRL | RX | VLAN | ADDR), CTRL | RX | VLAN | ADDR,
+                 "where it is wanted");
+    cr_assert(vdt_negotiation_ack(&n, &fake.dev.info, V1 | CTRL, VDT_DRIVE | VLAN, NULL));
     cr_expect_eq(n.device, V1 | CTRL, "a guest that has the queue sends what it wants itself");
 }
 
@@ -170,9 +173,9 @@ Test(negotiate, the_control_queue_lies_where_each_sides_pairs_put_it)
 
         make(&fake, V1 | CTRL | MQ, rows[i].first);
         cr_assert(vdt_negotiation_init(&n, &fake.dev, UINT64_MAX, NULL));
-        cr_assert(vdt_negotiation_ack(&n, &fake.dev.info, rows[i].acked, false, NULL));
+        cr_assert(vdt_negotiation_ack(&n, &fake.dev.info, rows[i].acked, 0, NULL));
         make(&fake, V1 | CTRL | MQ, rows[i].second);
-        cr_assert(vdt_negotiation_move(&n, &fake.dev, false, NULL));
+        cr_assert(vdt_negotiation_move(&n, &fake.dev, 0, NULL));
         cr_expect_eq(n.guest_cvq, rows[i].guest, "row %u: %d", i, n.guest_cvq);
         cr_expect_eq(n.device_cvq, rows[i].device, "row %u: %d", i, n.device_cvq);
     }
@@ -186,10 +189,10 @@ Test(negotiate, a_device_that_lacks_a_feature_in_use_does_not_take_the_place)
 
     make(&fake, V1 | CTRL | RX, 1);
     cr_assert(vdt_negotiation_init(&n, &fake.dev, UINT64_MAX, NULL));
-    cr_assert(vdt_negotiation_ack(&n, &fake.dev.info, V1 | CTRL | RX, false, NULL));
+    cr_assert(vdt_negotiation_ack(&n, &fake.dev.info, V1 | CTRL | RX, 0, NULL));
     before = n;
     make(&fake, V1 | CTRL, 1);
-    cr_expect_not(vdt_negotiation_move(&n, &fake.dev, false, &error));
+    cr_expect_not(vdt_negotiation_move(&n, &fake.dev, 0, &error));
     cr_expect_not_null(error);
     cr_expect_eq(memcmp(&n, &before, sizeof(n)), 0);
 }

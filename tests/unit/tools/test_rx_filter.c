@@ -71,6 +71,37 @@ Test(rx_filter, table_that_does_not_fit_is_everything)
 }
 
 static const struct {
+    const char *words;
+    unsigned vlans;
+} vlans[] = {
+    {"\"vlan\": \"normal\", \"vlan-table\": [0, 5, 4095, 5]", 3},
+    {"\"vlan\": \"none\", \"vlan-table\": []", 0},
+    /* The guest has no say, or nobody understands it. */
+    {"\"vlan\": \"all\", \"vlan-table\": [5]", 4096},
+    {"\"vlan\": \"normal\"", 4096},
+    {"\"vlan-table\": [5]", 4096},
+    {"\"vlan\": \"normal\", \"vlan-table\": [5, 4096]", 4096},
+    {"\"vlan\": \"normal\", \"vlan-table\": [-1]", 4096},
+    {"\"vlan\": \"normal\", \"vlan-table\": [\"5\"]", 4096},
+    {"\"vlan\": 1, \"vlan-table\": {}", 4096},
+};
+
+Test(rx_filter, vlans_that_are_not_told_all_pass)
+{
+    struct vdt_rx_filter *filter = g_new0(struct vdt_rx_filter, 1);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(vlans); i++) {
+        g_autofree char *text = g_strdup_printf("[{" MAC TABLES NORMAL ", %s}]", vlans[i].words);
+        g_autoptr(JsonNode) node = json_from_string(text, NULL);
+
+        cr_assert(node && vdt_rx_filter_parse(node, NULL, filter, NULL), "row %zu", i);
+        cr_expect_eq(filter->vlan_count, vlans[i].vlans, "row %zu: %u", i, filter->vlan_count);
+        cr_expect(vlans[i].vlans == 0 || vdt_vlan_test(filter->vlan, 5), "row %zu", i);
+    }
+    g_free(filter);
+}
+
+static const struct {
     const char *text, *device;
 } refused[] = {
     {"[]", NULL},
