@@ -27,6 +27,18 @@ set_mode(struct vdt_net_state *state, unsigned mode, bool on)
     state->set |= VDT_NET_PROMISC << mode;
 }
 
+/* None at all are told by no command. */
+static void
+set_vlans(struct vdt_net_state *state, const uint8_t vlan[VDT_VLAN_BYTES])
+{
+    static const uint8_t none[VDT_VLAN_BYTES];
+
+    memcpy(state->vlan, vlan, sizeof(state->vlan));
+    state->set &= ~(uint32_t) VDT_NET_VLAN;
+    if (memcmp(vlan, none, sizeof(none)) != 0)
+        state->set |= VDT_NET_VLAN;
+}
+
 void
 vdt_nic_filter_state(struct vdt_net_state *state, uint64_t negotiated,
                      const struct vdt_nic_filter *filter)
@@ -53,7 +65,7 @@ vdt_nic_filter_state(struct vdt_net_state *state, uint64_t negotiated,
     set_mode(state, VIRTIO_NET_CTRL_RX_PROMISC, promisc);
     set_mode(state, VIRTIO_NET_CTRL_RX_ALLMULTI, filter->allmulti);
     if (negotiated & VDT_BIT(VIRTIO_NET_F_CTRL_VLAN))
-        memcpy(state->vlan, filter->vlan, sizeof(state->vlan));
+        set_vlans(state, filter->vlan);
 }
 
 /* Groups of @to that @from has not, or has otherwise. */
@@ -103,6 +115,12 @@ send_groups(struct vdt_nic *nic, const struct vdt_net_state *state, uint32_t gro
     return ok;
 }
 
+static bool
+filters_vlans(const struct vdt_nic *nic)
+{
+    return vdt_shadow_negotiation(nic->shadow)->device & VDT_BIT(VIRTIO_NET_F_CTRL_VLAN);
+}
+
 /* VLANs are told one by one, so only those that @from and @to differ in. */
 static bool
 send_vlans(struct vdt_nic *nic, const struct vdt_net_state *from, const struct vdt_net_state *to,
@@ -112,7 +130,7 @@ send_vlans(struct vdt_nic *nic, const struct vdt_net_state *from, const struct v
     g_autoptr(GError) failed = NULL;
     bool ok = true;
 
-    if (!(to->set & VDT_NET_VLAN))
+    if (!filters_vlans(nic))
         return true;
     if (!vdt_device_cvq_begin(nic->device_cvq, nic->deadline_ms, &tally, NULL, NULL, error))
         return false;
@@ -172,8 +190,10 @@ let_all_through(struct vdt_nic *nic)
     vdt_nic_filter_forget(nic);
     nic->model.state.set &= ~(uint32_t) VDT_NET_MAC_TABLE;
     set_mode(&nic->model.state, VIRTIO_NET_CTRL_RX_PROMISC, true);
-    if (nic->model.state.set & VDT_NET_VLAN)
+    if (filters_vlans(nic)) {
         memset(nic->model.state.vlan, 0xff, sizeof(nic->model.state.vlan));
+        nic->model.state.set |= VDT_NET_VLAN;
+    }
     if (!send_groups(nic, &nic->model.state, VDT_NET_PROMISC | VDT_NET_VLAN, &commands, &error))
         vdt_warning("%s: the device may drop frames that are the guest's: %s", nic->name,
                     error->message);

@@ -203,6 +203,12 @@ Test(filter, vlans_are_followed_where_that_is_wanted)
     cr_expect_eq(vlans_held(), -1, "%d", vlans_held());
     cr_assert_eq(vm_cli(NULL, NULL, "swap", "a", "--device", "sim:loop", NULL), 0);
     cr_expect_eq(vlans_held(), 3, "%d", vlans_held());
+    tell_vlans("\"vlan\":\"none\",\"vlan-table\":[]");
+    cr_expect_eq(vlans_held(), -1, "none: %d", vlans_held());
+    cr_assert_eq(vm_cli(NULL, NULL, "swap", "a", "--device", "sim:loop,latency=10", NULL), 0);
+    cr_expect_eq(vlans_held(), -1, "none: %d", vlans_held());
+    tell_vlans("\"vlan\":\"normal\",\"vlan-table\":[8]");
+    cr_expect_eq(vlans_held(), 1, "%d", vlans_held());
     tell_vlans("\"vlan\":\"all\",\"vlan-table\":[]");
     cr_expect_eq(vlans_held(), 4096, "%d", vlans_held());
     vm_traffic(&vm, 20);

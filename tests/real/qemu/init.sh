@@ -11,7 +11,7 @@ mount -t devtmpfs none /dev
 mount -t tmpfs none /run
 mount -t tmpfs none /tmp
 ip link set lo up
-for module in failover net_failover virtio_net; do
+for module in failover net_failover virtio_net llc stp garp mrp 8021q; do
     insmod "/lib/$module.ko" || echo "insmod $module failed"
 done
 

@@ -15,7 +15,7 @@ machine_here=$here/qemu
 # shellcheck source=SCRIPTDIR/../debian.sh
 . "$here/debian.sh"
 machine_cache=$debian_cache/qemu
-machine_modules='failover net_failover virtio_net'
+machine_modules='failover net_failover virtio_net llc stp garp mrp 8021q'
 guest_mac=52:54:00:00:00:2a
 guest_ip=192.0.2.42
 peer_ip=192.0.2.1
@@ -24,11 +24,11 @@ peer_mac=52:54:00:00:00:01
 # Returns 1, and why in $machine_why, where packages are not to be had.
 machine_fetch() {
     local root=$machine_cache/root mirror kernel module
-    [[ ! -e $machine_cache/ready ]] || return 0
+    [[ ! -e $machine_cache/ready-2 ]] || return 0
     mkdir -p "$machine_cache"
     exec {machine_lock}>"$machine_cache.lock"
     flock "$machine_lock"
-    [[ ! -e $machine_cache/ready ]] || return 0
+    [[ ! -e $machine_cache/ready-2 ]] || return 0
     note "fetching QEMU and a kernel of $debian_suite into $machine_cache (about 100 MB, once)"
     debian_unpack "$root" linux-image-cloud-amd64,qemu-system-x86 || {
         # shellcheck disable=SC2034 # for the caller
@@ -46,7 +46,7 @@ machine_fetch() {
         "$root/usr/bin/qemu-system-x86_64" | grep -o "$root/[^ ]*" | xargs -n 1 cp -L -t "$machine_cache/lib"
     cp -L "$root"/usr/share/qemu/{kvmvapic,linuxboot_dma}.bin "$root/usr/share/seabios/bios-256k.bin" "$machine_cache/share/"
     rm -rf "$root"
-    touch "$machine_cache/ready"
+    touch "$machine_cache/ready-2"
     exec {machine_lock}>&-
 }
 
