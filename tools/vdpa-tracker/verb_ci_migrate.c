@@ -22,7 +22,7 @@ static void
 tell(const struct vdt_case *one)
 {
     FILE *to = json_wanted ? stderr : stdout;
-    g_autofree char *said = one->said ? g_strescape(one->said, NULL) : NULL;
+    g_autofree char *said = one->said ? g_strescape(one->said, "\"") : NULL;
 
     fprintf(to, "%-8s%-8s %s", verdicts[one->verdict], one->group, one->name);
     if (one->verdict != VDT_CASE_SKIPPED)

@@ -61,8 +61,8 @@ vdt_verb_restore(const struct vdt_verb *verb, int argc, char **argv)
     if (commands > 0)
         printf("%s: %" G_GINT64_FORMAT " commands replayed\n", argv[1], commands);
     else
-        printf("%s: taken; goes into the device when the guest starts (%" G_GINT64_FORMAT
-               " requests in flight)\n",
+        printf("%s: taken, with %" G_GINT64_FORMAT
+               " requests in flight; it is what the guest starts with\n",
                argv[1], requests);
     json_node_unref(report);
     return VDT_EXIT_DONE;
