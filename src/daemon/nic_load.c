@@ -64,8 +64,8 @@ rehearse(struct vdt_nic *nic, const struct vdt_snapshot *snapshot, GError **erro
     if (nic->device_id != VIRTIO_ID_NET || snapshot->guest_features == 0 ||
         vdt_shadow_mode(nic->shadow) != VDT_MODE_STOPPED)
         return true;
-    if (!vdt_negotiation_ack(&agreed, &dev->info, snapshot->guest_features & agreed.offered, VDT_DRIVE,
-                             error))
+    if (!vdt_negotiation_ack(&agreed, &dev->info, snapshot->guest_features & agreed.offered,
+                             VDT_DRIVE, error))
         return false;
     g_autofree struct vdt_net_state *net = net_at_start(nic, snapshot, agreed.device);
     bool ok = vdt_rehearse(dev, snapshot, net, nic->deadline_ms, &report, &first);
@@ -96,8 +96,8 @@ copy_of(const struct vdt_snapshot *snapshot, GError **error)
     return vdt_snapshot_decode(g_bytes_get_data(bytes, NULL), g_bytes_get_size(bytes), error);
 }
 
-/* The frozen device begins anew: one that runs can only be told more. It has no command that takes a
- * filter's entry or a queue's setting back which the new state does not name. */
+/* The frozen device begins anew: one that runs can only be told more. It has no command that takes
+ * a filter's entry or a queue's setting back which the new state does not name. */
 static bool
 begin_with(struct vdt_nic *nic, const struct vdt_net_state *net, GError **error)
 {

@@ -54,13 +54,13 @@ fill_pattern(uint8_t *p, uint32_t len, uint64_t key)
         p[i] = (uint8_t) (key >> 8 * i);
 }
 
-/* Everything behind the Ethernet header. */
 static uint64_t
 key_of(const struct vdt_frames *frames, uint64_t number)
 {
     return mix(frames->seed ^ number ^ (uint64_t) frames->run << 32);
 }
 
+/* Everything behind the Ethernet header. */
 static void
 fill_rest(uint8_t *p, uint32_t len, uint64_t number, uint64_t key)
 {

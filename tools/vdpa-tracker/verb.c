@@ -85,6 +85,25 @@ vdt_verb_positive(int *value)
     return true;
 }
 
+bool
+vdt_verb_misword(GError **error, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    g_autofree char *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    g_set_error_literal(error, VDT_ERROR, VDT_ERROR_USAGE, text);
+    return false;
+}
+
+bool
+vdt_verb_in_range(const char *name, int value, int least, int most, GError **error)
+{
+    return (value >= least && value <= most) ||
+           vdt_verb_misword(error, "%s %d: %d to %d is possible", name, value, least, most);
+}
+
 static int
 exit_of(const GError *error)
 {

@@ -44,6 +44,11 @@ bool vdt_verb_parse(const struct vdt_verb *verb, const GOptionEntry *entries, in
 /* An option that counts from 1: false where *value is less. One that was not given becomes 0. */
 bool vdt_verb_positive(int *value);
 
+/* Words that are off: sets @error, VDT_ERROR_USAGE, and is false. */
+bool vdt_verb_misword(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
+/* The same where @value of option @name is not @least to @most. */
+bool vdt_verb_in_range(const char *name, int value, int least, int most, GError **error);
+
 /* "vdpa-tracker: MESSAGE" on stderr, with @json also {"error": {...}} on standard output; frees
  * @error; the exit code that goes with it. */
 int vdt_verb_fail(bool json, GError *error);

@@ -136,24 +136,6 @@ run(const struct vdt_ci_options *options, const char *path, unsigned seconds, bo
     return ok ? VDT_EXIT_DONE : VDT_EXIT_FAILED;
 }
 
-static bool G_GNUC_PRINTF(2, 3) refuse(GError **error, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    g_autofree char *text = g_strdup_vprintf(format, args);
-    va_end(args);
-    g_set_error_literal(error, VDT_ERROR, VDT_ERROR_USAGE, text);
-    return false;
-}
-
-static bool
-in_range(const char *name, int value, int least, int most, GError **error)
-{
-    return (value >= least && value <= most) ||
-           refuse(error, "%s %d: %d to %d is possible", name, value, least, most);
-}
-
 /* It is written by a rename, which would take the place of a device or a pipe. */
 static bool
 is_file(const char *path, GError **error)
@@ -161,7 +143,7 @@ is_file(const char *path, GError **error)
     struct stat at;
 
     return lstat(path, &at) != 0 || S_ISREG(at.st_mode) ||
-           refuse(error, "--junit %s: this is no regular file", path);
+           vdt_verb_misword(error, "--junit %s: this is no regular file", path);
 }
 
 int
@@ -208,21 +190,22 @@ vdt_verb_ci_migrate(const struct vdt_verb *verb, int argc, char **argv)
         return exit_code;
     json_wanted = json;
     if (!source || !target)
-        refuse(&error, "ci-migrate needs --source DEVICE and --destination DEVICE");
+        vdt_verb_misword(&error, "ci-migrate needs --source DEVICE and --destination DEVICE");
     else if (guest && !g_str_equal(guest, "builtin") && !g_str_equal(guest, "uml"))
-        refuse(&error, "--guest %s: builtin or uml is possible", guest);
+        vdt_verb_misword(&error, "--guest %s: builtin or uml is possible", guest);
     else if (rings && !g_str_equal(rings, "split") && !g_str_equal(rings, "packed"))
-        refuse(&error, "--rings %s: split or packed is possible", rings);
+        vdt_verb_misword(&error, "--rings %s: split or packed is possible", rings);
     else if (!(options.duration >= 0 && options.duration <= 3600)) /* nor what is no number */
-        refuse(&error, "--duration %g: 0 to 3600 is possible", options.duration);
+        vdt_verb_misword(&error, "--duration %g: 0 to 3600 is possible", options.duration);
     else if (!(options.max_downtime_ms == -1 || options.max_downtime_ms >= 0))
-        refuse(&error, "--max-downtime %g: 0 or more is possible", options.max_downtime_ms);
-    else if ((pairs == VDT_ABSENT || in_range("--pairs", pairs, 1, 32, &error)) &&
-             in_range("--vlans", vlans, 0, 4094, &error) &&
-             in_range("--rounds", rounds, 1, 10000, &error) &&
-             in_range("--repeat", repeat, 1, 1000, &error) &&
-             in_range("--memory", memory, 16, 4096, &error) &&
-             in_range("--timeout", seconds, 1, 86400, &error) &&
+        vdt_verb_misword(&error, "--max-downtime %g: 0 or more is possible",
+                         options.max_downtime_ms);
+    else if ((pairs == VDT_ABSENT || vdt_verb_in_range("--pairs", pairs, 1, 32, &error)) &&
+             vdt_verb_in_range("--vlans", vlans, 0, 4094, &error) &&
+             vdt_verb_in_range("--rounds", rounds, 1, 10000, &error) &&
+             vdt_verb_in_range("--repeat", repeat, 1, 1000, &error) &&
+             vdt_verb_in_range("--memory", memory, 16, 4096, &error) &&
+             vdt_verb_in_range("--timeout", seconds, 1, 86400, &error) &&
              is_file(path ? path : FILE_NAME, &error)) {
         options.uml = guest && g_str_equal(guest, "uml");
         options.device[0] = source;

@@ -140,27 +140,6 @@ print_text(const struct vdt_course_report *report)
         printf("  %s\n", (char *) report->reasons->pdata[i]);
 }
 
-static bool refuse(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
-
-static bool
-refuse(GError **error, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    g_autofree char *text = g_strdup_vprintf(format, args);
-    va_end(args);
-    g_set_error_literal(error, VDT_ERROR, VDT_ERROR_USAGE, text);
-    return false;
-}
-
-static bool
-in_range(const char *name, int value, int least, int most, GError **error)
-{
-    return (value >= least && value <= most) ||
-           refuse(error, "%s %d: %d to %d is possible", name, value, least, most);
-}
-
 static int
 show(const struct vdt_demo_options *options, bool keep, GError **error)
 {
@@ -199,7 +178,8 @@ sim_options(const char *text, GError **error)
 int
 vdt_verb_demo(const struct vdt_verb *verb, int argc, char **argv)
 {
-    struct vdt_demo_options options = {.course = {.num = 256, .duration = 1.0, .progress = progress}};
+    struct vdt_demo_options options = {
+        .course = {.num = 256, .duration = 1.0, .progress = progress}};
     int pairs = 4, vlans = 16, memory = 64, rounds = 5, commands = 100;
     gint64 seed = 1;
     gboolean json = FALSE, ooo = FALSE, keep = FALSE;
@@ -233,18 +213,18 @@ vdt_verb_demo(const struct vdt_verb *verb, int argc, char **argv)
     json_wanted = json;
     on_terminal = isatty(json ? STDERR_FILENO : STDOUT_FILENO);
     if (rings && !g_str_equal(rings, "split") && !g_str_equal(rings, "packed"))
-        refuse(&error, "--rings %s: split or packed is possible", rings);
+        vdt_verb_misword(&error, "--rings %s: split or packed is possible", rings);
     else if (shadow && !g_strv_contains(policies, shadow))
-        refuse(&error, "--shadow %s: always, never or auto is possible", shadow);
+        vdt_verb_misword(&error, "--shadow %s: always, never or auto is possible", shadow);
     else if (!(options.course.duration >= 0 &&
                options.course.duration <= 3600)) /* nor what is no number */
-        refuse(&error, "--duration %g: 0 to 3600 is possible", options.course.duration);
+        vdt_verb_misword(&error, "--duration %g: 0 to 3600 is possible", options.course.duration);
     else if (sim_options(source, &error) && sim_options(target, &error) &&
-             in_range("--pairs", pairs, 1, 16, &error) &&
-             in_range("--vlans", vlans, 0, 4094, &error) &&
-             in_range("--rounds", rounds, 1, 10000, &error) &&
-             in_range("--commands", commands, 0, 1000000, &error) &&
-             in_range("--memory", memory, 16, MEMORY_MAX_MIB, &error)) {
+             vdt_verb_in_range("--pairs", pairs, 1, 16, &error) &&
+             vdt_verb_in_range("--vlans", vlans, 0, 4094, &error) &&
+             vdt_verb_in_range("--rounds", rounds, 1, 10000, &error) &&
+             vdt_verb_in_range("--commands", commands, 0, 1000000, &error) &&
+             vdt_verb_in_range("--memory", memory, 16, MEMORY_MAX_MIB, &error)) {
         options.course.pairs = (unsigned) pairs;
         options.course.vlans = (unsigned) vlans;
         options.course.rounds = (unsigned) rounds;
