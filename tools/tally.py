@@ -3,12 +3,14 @@
 """Counts test cases: `tally.py FILE...` prints "PASSED FAILED SKIPPED".
 
 `tally.py --failures FILE...` prints what the cases that failed said; meson keeps it to itself.
+`tally.py --names FILE...` prints a line for each of them.
 
 FILE is a meson testlog.json or the TAP output of one program (*.tap). A program that was to print
 more cases than it did, or that failed without naming a case, counts as one failure more: a crash
 must never make the sum look better.
 """
 import json
+import os
 import re
 import sys
 
@@ -70,6 +72,26 @@ def failures(text):
                 telling -= 1
 
 
+def names(name, text):
+    """Lines `NAME: not ok ...`; a program that failed without naming a case stands for itself."""
+    if name.endswith('.tap'):
+        runs = [(os.path.basename(name)[:-len('.tap')], text, tap(text)[1] > 0)]
+    else:
+        entries = [json.loads(line) for line in text.splitlines()]
+        runs = [(f"{e['name']} ({os.path.basename(name).split('-')[0]})", e.get('stdout', ''),
+                 e['result'] not in ('OK', 'EXPECTEDFAIL', 'SKIP')) for e in entries]
+    for program, output, failed in runs:
+        told = [line for line in output.splitlines()
+                if line.startswith('Bail out!') or line.startswith('not ok') and not SKIP.search(line)]
+        for line in told or (['failed'] if failed else []):
+            print(f'# {program}: {line}')
+
+
+if sys.argv[1:2] == ['--names']:
+    for name in sys.argv[2:]:
+        with open(name, encoding='utf-8', errors='replace') as file:
+            names(name, file.read())
+    sys.exit()
 if sys.argv[1:2] == ['--failures']:
     for name in sys.argv[2:]:
         with open(name, encoding='utf-8', errors='replace') as file:
